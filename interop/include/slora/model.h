@@ -1,0 +1,75 @@
+/* A base model: a Hugging Face folder read once into packed weights on one backend. Owns the weights, the model's
+ * configuration and the backend; knows nothing of pages, sequences or adapters. */
+#ifndef SLORA_MODEL_H
+#define SLORA_MODEL_H
+
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct slora_model slora_model;
+
+/* How to read a model. */
+typedef struct slora_model_options {
+  uint32_t struct_size;
+  int32_t backend;          /* enum slora_backend */
+  const char* path;         /* folder with config.json and model.safetensors or model.safetensors.index.json */
+  uint64_t path_bytes;
+  int32_t compute_dtype;    /* enum slora_dtype: of packed weights, KV and adapter pages. Host: F32 or BF16 */
+  int32_t device_idx;       /* CUDA device; host: 0 */
+  int32_t num_threads;      /* host compute threads, 1..256; 0: one a core */
+  uint8_t synthetic;        /* 1: only config.json is read, the weights are random: N(0, initializer_range) */
+  uint8_t reserved0[3];
+  uint64_t synthetic_seed;  /* the same seed and config give the same weights on every machine */
+  slora_progress* progress; /* may be null */
+} slora_model_options;
+#define SLORA_MODEL_OPTIONS_INIT \
+  {(uint32_t)sizeof(slora_model_options), 0, NULL, 0, SLORA_DTYPE_BF16, 0, 0, 0, {0}, 0, NULL}
+
+#define SLORA_MODEL_TEXT_BYTES 64
+
+/* What a loaded model is. Counts are of the whole model. */
+typedef struct slora_model_info {
+  uint32_t struct_size;
+  int32_t backend;                             /* enum slora_backend: the one chosen, host or CUDA */
+  char architecture[SLORA_MODEL_TEXT_BYTES];   /* "LlamaForCausalLM" */
+  int32_t compute_dtype;                       /* enum slora_dtype */
+  uint32_t num_layers;
+  uint32_t hidden_size;
+  uint32_t intermediate_size;
+  uint32_t num_heads;
+  uint32_t num_kv_heads;
+  uint32_t head_size;
+  uint32_t vocab_size;
+  uint32_t max_position;                       /* max_position_embeddings: longest context in tokens */
+  uint32_t num_threads;                        /* host compute threads in use; 0 on CUDA */
+  uint64_t num_parameters;
+  uint64_t weight_bytes;                       /* packed, as a step that touches every weight reads them */
+} slora_model_info;
+#define SLORA_MODEL_INFO_INIT \
+  {(uint32_t)sizeof(slora_model_info), 0, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+/* Reads and packs a model. Files are memory-mapped, checked against config.json and converted to the compute dtype.
+ *
+ * @thread any @blocks
+ * @return the model, to be given to slora_model_destroy; null with SLORA_ERROR_IO, SLORA_ERROR_FORMAT,
+ *   SLORA_ERROR_UNSUPPORTED (an option that would change the result, by name), SLORA_ERROR_BACKEND,
+ *   SLORA_ERROR_OUT_OF_MEMORY, SLORA_ERROR_CANCELLED, SLORA_ERROR_INVALID_ARGUMENT or SLORA_ERROR_STRUCT_SIZE. */
+SLORA_API slora_model* slora_model_load(const slora_model_options* options, slora_error* error);
+
+/* Fills `out_info`.
+ * @thread any
+ * @return SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE. */
+SLORA_API int32_t slora_model_get_info(const slora_model* model, slora_model_info* out_info, slora_error* error);
+
+/* Gives the model back; its memory goes when the last engine on it is destroyed too. Accepts null.
+ * @thread any @blocks */
+SLORA_API void slora_model_destroy(slora_model* model);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SLORA_MODEL_H */
