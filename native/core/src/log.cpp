@@ -1,4 +1,5 @@
-// The sink is called under the lock that set_log_sink takes, so a sink that has been replaced is never entered again.
+// The sink is called under the lock that set_log_sink takes, so a sink that has been replaced is
+// never entered again.
 #include "slora/core/log.hpp"
 
 #include <atomic>
@@ -10,7 +11,8 @@ namespace {
 std::mutex g_mutex;
 LogSink g_sink = nullptr;
 void* g_user_data = nullptr;
-// Read without the lock as a cheap filter; a stale value costs one line more or less around a change of sink.
+// Read without the lock as a cheap filter; a stale value costs one line more or less around a
+// change of sink.
 std::atomic<int32_t> g_min_level{INT32_MAX};
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The queue is a ring under a mutex: a command is tens of microseconds of work, so a lock each is nothing, and the
-// thread takes all that is queued at once.
+// The queue is a ring under a mutex: a command is tens of microseconds of work, so a lock each is
+// nothing, and the thread takes all that is queued at once.
 #include "host_stream.hpp"
 
 #include <cstring>
@@ -8,7 +8,7 @@
 
 namespace slora::device {
 
-HostStream::HostStream(std::shared_ptr<ThreadTeam> team)
+HostStream::HostStream(std::shared_ptr<SharedTeam> team)
     : team_(std::move(team)), slots_(new Slot[kSlots]), thread_([this] { run(); }) {}
 
 HostStream::~HostStream() {
@@ -46,7 +46,10 @@ void HostStream::run() {
     if (head_ == tail_) return;  // stopped and drained
     Slot& slot = slots_[head_ % kSlots];
     lock.unlock();
-    slot.command(slot.params, *team_);
+    {
+      const std::lock_guard<std::mutex> turn(team_->mutex);
+      slot.command(slot.params, team_->team);
+    }
     lock.lock();
     // The slot is given back only now: until then its params are the command's.
     ++head_;

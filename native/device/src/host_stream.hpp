@@ -17,15 +17,23 @@ namespace slora::device {
 struct HostEvent {
   std::mutex mutex;
   std::condition_variable reached;
-  uint64_t recorded = 0;   // records enqueued
-  uint64_t completed = 0;  // records that their stream has passed
+  uint64_t recorded = 0;                       // records enqueued
+  uint64_t completed = 0;                      // records that their stream has passed
   std::chrono::steady_clock::time_point time;  // of the last completion
+};
+
+// A team and the lock that lets the streams which share it take turns, a command at a time.
+struct SharedTeam {
+  explicit SharedTeam(int32_t num_threads) : team(num_threads) {}
+  std::mutex mutex;
+  ThreadTeam team;
 };
 
 class HostStream {
  public:
-  // `team` runs this stream's commands. A copy stream gets a team of one of its own, so that it runs beside compute.
-  explicit HostStream(std::shared_ptr<ThreadTeam> team);
+  // `team` runs this stream's commands. A copy stream gets a team of one of its own, so that it
+  // runs beside compute.
+  explicit HostStream(std::shared_ptr<SharedTeam> team);
   ~HostStream();
   HostStream(const HostStream&) = delete;
   HostStream& operator=(const HostStream&) = delete;
@@ -38,12 +46,13 @@ class HostStream {
     HostCommand command;
     alignas(16) unsigned char params[kHostCommandParamsBytes];
   };
-  // More than the commands of two steps of a deep model (about 12 a layer), so that enqueueing rarely waits.
+  // More than the commands of two steps of a deep model (about 12 a layer), so that enqueueing
+  // rarely waits.
   static constexpr uint64_t kSlots = 4096;
 
   void run();
 
-  std::shared_ptr<ThreadTeam> team_;
+  std::shared_ptr<SharedTeam> team_;
   std::unique_ptr<Slot[]> slots_;
   std::mutex mutex_;
   std::condition_variable changed_;

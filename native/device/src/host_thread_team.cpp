@@ -17,8 +17,8 @@
 namespace slora::device {
 namespace {
 
-// About 100 us of waiting: longer than the gap between two kernels of a step, shorter than a time slice. Spinning
-// beyond that would take a core from the caller, who schedules on the same machine.
+// About 100 us of waiting: longer than the gap between two kernels of a step, shorter than a time
+// slice. Spinning beyond that would take a core from the caller, who schedules on the same machine.
 constexpr int kSpinRounds = 4000;
 
 inline void relax() {
@@ -36,8 +36,9 @@ void* aligned_bytes(int64_t bytes) {
 }  // namespace
 
 struct ThreadTeam::State {
-  // A loop is published by bumping `generation` after its fields are written; a worker that sees the new value reads
-  // them. `remaining` counts workers that have not yet left the loop, so the fields stay untouched until all have.
+  // A loop is published by bumping `generation` after its fields are written; a worker that sees
+  // the new value reads them. `remaining` counts workers that have not yet left the loop, so the
+  // fields stay untouched until all have.
   std::atomic<uint64_t> generation{0};
   std::atomic<int32_t> next_task{0};
   std::atomic<int32_t> remaining{0};
@@ -71,7 +72,9 @@ ThreadTeam::~ThreadTeam() {
   delete state_;
 }
 
-void* ThreadTeam::scratch(int32_t thread_idx) const { return state_->scratch[static_cast<size_t>(thread_idx)]; }
+void* ThreadTeam::scratch(int32_t thread_idx) const {
+  return state_->scratch[static_cast<size_t>(thread_idx)];
+}
 
 void ThreadTeam::work(int32_t thread_idx) {
   for (;;) {
@@ -93,14 +96,16 @@ void ThreadTeam::run(int32_t num_tasks, Task task, void* context) {
   state.num_tasks = num_tasks;
   state.next_task.store(0, std::memory_order_relaxed);
   state.remaining.store(num_threads_ - 1, std::memory_order_relaxed);
-  // seq_cst here and in worker(): either the worker sees the new generation before it sleeps, or we see it asleep.
+  // seq_cst here and in worker(): either the worker sees the new generation before it sleeps, or we
+  // see it asleep.
   state.generation.fetch_add(1, std::memory_order_seq_cst);
   if (state.sleepers.load(std::memory_order_seq_cst) > 0) {
     const std::lock_guard<std::mutex> lock(state.mutex);
     state.wake.notify_all();
   }
   work(0);
-  // Workers leave within one task of us; yield if one was descheduled so that it can have this core.
+  // Workers leave within one task of us; yield if one was descheduled so that it can have this
+  // core.
   for (int round = 0; state.remaining.load(std::memory_order_acquire) != 0; ++round) {
     if (round < kSpinRounds) {
       relax();
@@ -114,7 +119,8 @@ void ThreadTeam::worker(int32_t thread_idx) {
   State& state = *state_;
   uint64_t seen = 0;
   for (;;) {
-    for (int round = 0; round < kSpinRounds && state.generation.load(std::memory_order_acquire) == seen; ++round) {
+    for (int round = 0;
+         round < kSpinRounds && state.generation.load(std::memory_order_acquire) == seen; ++round) {
       if (state.stop.load(std::memory_order_relaxed)) return;
       relax();
     }
@@ -122,7 +128,8 @@ void ThreadTeam::worker(int32_t thread_idx) {
       std::unique_lock<std::mutex> lock(state.mutex);
       state.sleepers.fetch_add(1, std::memory_order_seq_cst);
       state.wake.wait(lock, [&] {
-        return state.generation.load(std::memory_order_seq_cst) != seen || state.stop.load(std::memory_order_seq_cst);
+        return state.generation.load(std::memory_order_seq_cst) != seen ||
+               state.stop.load(std::memory_order_seq_cst);
       });
       state.sleepers.fetch_sub(1, std::memory_order_seq_cst);
     }

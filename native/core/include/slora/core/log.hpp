@@ -10,7 +10,8 @@ namespace slora::core {
 
 enum class LogLevel : int32_t { kDebug = 0, kInfo = 1, kWarning = 2, kError = 3 };
 
-using LogSink = void (*)(void* user_data, int32_t level, const char* message, uint64_t message_bytes);
+using LogSink = void (*)(void* user_data, int32_t level, const char* message,
+                         uint64_t message_bytes);
 
 // When this returns no call into the old sink is running.
 void set_log_sink(LogSink sink, void* user_data, LogLevel min_level);

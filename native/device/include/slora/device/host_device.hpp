@@ -1,5 +1,6 @@
-// The host backend as kernels see it: a stream is a thread with a queue of commands, and a command runs on a small
-// fixed team of threads. So the host has the same asynchrony as a GPU: enqueue returns at once, the stream runs later.
+// The host backend as kernels see it: a stream is a thread with a queue of commands, and a command
+// runs on a small fixed team of threads. So the host has the same asynchrony as a GPU: enqueue
+// returns at once, the stream runs later.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,8 @@
 
 namespace slora::device {
 
-// A fixed team of compute threads. One command at a time uses it (the compute streams of a device share it by a lock).
+// A fixed team of compute threads. One command at a time uses it (the compute streams of a device
+// share it by a lock).
 class ThreadTeam {
  public:
   using Task = void (*)(void* context, int32_t task_idx, int32_t thread_idx);
@@ -21,15 +23,17 @@ class ThreadTeam {
 
   int32_t num_threads() const { return num_threads_; }
 
-  // Runs task(context, i, thread) for i in [0, num_tasks), each once, on threads [0, num_threads); returns when all
-  // have run. Which thread runs which task is not fixed, so results must not depend on it. The caller is thread 0.
+  // Runs task(context, i, thread) for i in [0, num_tasks), each once, on threads [0, num_threads);
+  // returns when all have run. Which thread runs which task is not fixed, so results must not
+  // depend on it. The caller is thread 0.
   void run(int32_t num_tasks, Task task, void* context);
 
   // The same for any callable taking (int32_t task_idx, int32_t thread_idx); no allocation.
   template <typename Body>
   void parallel_for(int32_t num_tasks, Body&& body) {
     using BodyType = std::remove_reference_t<Body>;
-    run(num_tasks,
+    run(
+        num_tasks,
         [](void* context, int32_t task_idx, int32_t thread_idx) {
           (*static_cast<BodyType*>(context))(task_idx, thread_idx);
         },
@@ -54,7 +58,8 @@ using HostCommand = void (*)(const void* params, ThreadTeam& team);
 
 inline constexpr uint32_t kHostCommandParamsBytes = 384;
 
-// Copies `bytes` (<= kHostCommandParamsBytes) of params into the stream's queue; waits only if the queue is full.
+// Copies `bytes` (<= kHostCommandParamsBytes) of params into the stream's queue; waits only if the
+// queue is full.
 void enqueue_host_command(void* stream, HostCommand command, const void* params, uint32_t bytes);
 
 // The same for a plain function of typed params.

@@ -1,12 +1,15 @@
-// The kernel half of the backend seam: parameters of every operation and the C table that holds them. C++17.
+// The kernel half of the backend seam: parameters of every operation and the C table that holds
+// them. C++17.
 //
-// Kernels know shapes and spans, no sequences, requests or policy. All pointers are device memory; every call enqueues
-// on the caller's stream, allocates nothing and returns a core::Status value. Letters: T tokens, S rows of the batch
-// (sequences), H hidden, N heads, D head size, R lora_rank, V vocabulary, L layers.
+// Kernels know shapes and spans, no sequences, requests or policy. All pointers are device memory;
+// every call enqueues on the caller's stream, allocates nothing and returns a core::Status value.
+// Letters: T tokens, S rows of the batch (sequences), H hidden, N heads, D head size, R lora_rank,
+// V vocabulary, L layers.
 //
-// Results of the host backend do not depend on what else is in the batch: each output element is one fixed sum, in an
-// order that depends on nothing but its own operands' lengths. That is what makes a request's tokens bitwise equal
-// alone and in any mixed batch, however its prompt is chunked.
+// Results of the host backend do not depend on what else is in the batch: each output element is
+// one fixed sum, in an order that depends on nothing but its own operands' lengths. That is what
+// makes a request's tokens bitwise equal alone and in any mixed batch, however its prompt is
+// chunked.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +26,12 @@ using core::DType;
 // Most modules that share one input and so one shrink launch (q, k, v).
 inline constexpr int32_t kMaxFusedModules = 3;
 
-// ---- weights -----------------------------------------------------------------------------------------------------
+// ---- weights
+// -----------------------------------------------------------------------------------------------------
 
-// Semantics  dst rows [row_offset, row_offset + num_rows) = convert(src)      src [num_rows, K], row stride in elements
-// The packed form is the backend's own; a packed matrix [N, K] takes weight_bytes(dtype, N, K) bytes and every row of
-// it must be packed or filled once before use.
+// Semantics  dst rows [row_offset, row_offset + num_rows) = convert(src)      src [num_rows, K],
+// row stride in elements The packed form is the backend's own; a packed matrix [N, K] takes
+// weight_bytes(dtype, N, K) bytes and every row of it must be packed or filled once before use.
 struct WeightPackParams {
   void* dst;
   DType dst_dtype;
@@ -40,8 +44,8 @@ struct WeightPackParams {
   int64_t src_row_stride;
 };
 
-// Semantics  dst[n, k] ~ N(0, stddev), the same numbers for the same seed on every backend and dtype (before rounding):
-// a counter-based generator of (seed, n * K + k).
+// Semantics  dst[n, k] ~ N(0, stddev), the same numbers for the same seed on every backend and
+// dtype (before rounding): a counter-based generator of (seed, n * K + k).
 struct WeightFillParams {
   void* dst;
   DType dtype;
@@ -51,10 +55,11 @@ struct WeightFillParams {
   float stddev;
 };
 
-// ---- base model --------------------------------------------------------------------------------------------------
+// ---- base model
+// --------------------------------------------------------------------------------------------------
 
-// Semantics  out[t, :] = scale * W[token(t), :], token(t) = history[token_slot[t] * history_stride + token_position[t]]
-// A token id outside [0, V) cannot occur: ids are checked where they enter.
+// Semantics  out[t, :] = scale * W[token(t), :], token(t) = history[token_slot[t] * history_stride
+// + token_position[t]] A token id outside [0, V) cannot occur: ids are checked where they enter.
 struct EmbedParams {
   const void* weight;  // packed [V, H]
   DType weight_dtype;
@@ -70,20 +75,21 @@ struct EmbedParams {
   void* out;  // [T, H]
 };
 
-// Semantics  if delta: residual[t] += delta[t].  y[i] = residual[row(i)] * rsqrt(mean(residual[row(i)]^2) + eps) *
+// Semantics  if delta: residual[t] += delta[t].  y[i] = residual[row(i)] *
+// rsqrt(mean(residual[row(i)]^2) + eps) *
 //            (weight_offset + weight), row(i) = row_indices ? row_indices[i] : i
 // With row_indices, delta must be null.
 struct NormParams {
-  void* residual;        // [T, H]
-  const void* delta;     // [T, H] or null
-  const float* weight;   // [H]
-  void* y;               // [num_rows, H]
+  void* residual;              // [T, H]
+  const void* delta;           // [T, H] or null
+  const float* weight;         // [H]
+  void* y;                     // [num_rows, H]
   const int32_t* row_indices;  // [num_rows] or null
   DType activation_dtype;
   int32_t num_rows;
   int64_t hidden_size;
   float eps;
-  float weight_offset;   // 0, or 1 where the stored weight is the difference from one
+  float weight_offset;  // 0, or 1 where the stored weight is the difference from one
 };
 
 // Semantics  y[m, n] = sum_k x[m, k] * W[n, k] (+ bias[n])      accumulated in fp32
@@ -100,15 +106,17 @@ struct GemmParams {
   const float* bias;  // [N] or null
   void* y;            // [M, N], row stride y_stride elements
   int64_t y_stride;
-  void* workspace;    // gemm_workspace_bytes(weight_dtype, M, K)
+  void* workspace;  // gemm_workspace_bytes(weight_dtype, M, K)
 };
 
 // Semantics  rotates q and k by their position and writes k and v into their KV page.
-//   pair i < rotary_size / 2 of a head: (a, b) = (h[i], h[i + rotary_size / 2]) -> (a cos - b sin, b cos + a sin)
+//   pair i < rotary_size / 2 of a head: (a, b) = (h[i], h[i + rotary_size / 2]) -> (a cos - b sin,
+//   b cos + a sin)
 // q is rotated in place; k and v are read from qkv and only written to pages (in page_dtype).
 // A KV page of one layer: [2, tokens_per_page, num_kv_heads, head_size], K first.
 struct RopeKvParams {
-  void* qkv;          // [T, row_stride]: q at column 0, k at num_heads * D, v at (num_heads + num_kv_heads) * D
+  void* qkv;  // [T, row_stride]: q at column 0, k at num_heads * D, v at (num_heads + num_kv_heads)
+              // * D
   int64_t row_stride;
   DType activation_dtype;
   DType page_dtype;
@@ -120,19 +128,20 @@ struct RopeKvParams {
   int32_t num_kv_heads;
   int32_t head_size;
   int32_t rotary_size;
-  int32_t tokens_per_page;        // slot in page = position % tokens_per_page
-  uint8_t* slice;                 // this layer's slice of the arena
+  int32_t tokens_per_page;  // slot in page = position % tokens_per_page
+  uint8_t* slice;           // this layer's slice of the arena
   int64_t page_bytes;
 };
 
-// Semantics  out[t, n] = softmax_j(scale * q[t, n] . k[j, kv(n)]) v[j, kv(n)] over j in (position - window, position]
-// Row s of the batch holds tokens [row_offsets[s], row_offsets[s + 1]); its pages are page_table[s * page_table_stride
-// ...], and the token's own K and V are already in them. window <= 0: none. softcap <= 0: none, else
-// scores = softcap * tanh(scores / softcap).
+// Semantics  out[t, n] = softmax_j(scale * q[t, n] . k[j, kv(n)]) v[j, kv(n)] over j in (position -
+// window, position] Row s of the batch holds tokens [row_offsets[s], row_offsets[s + 1]); its pages
+// are page_table[s * page_table_stride
+// ...], and the token's own K and V are already in them. window <= 0: none. softcap <= 0: none,
+// else scores = softcap * tanh(scores / softcap).
 struct AttentionParams {
-  const void* q;      // [T, q_stride]; head n at column n * D
+  const void* q;  // [T, q_stride]; head n at column n * D
   int64_t q_stride;
-  void* out;          // [T, num_heads * D]
+  void* out;  // [T, num_heads * D]
   DType activation_dtype;
   DType page_dtype;
   const int32_t* row_offsets;     // [S + 1]
@@ -164,14 +173,15 @@ struct GatedActivationParams {
   int64_t intermediate_size;
 };
 
-// ---- LoRA --------------------------------------------------------------------------------------------------------
+// ---- LoRA
+// --------------------------------------------------------------------------------------------------------
 
 // A list entry of a segment: one adapter with its factor.
 struct LoraEntry {
   int32_t adapter_idx;  // into LoraBatch::adapters
   float weight;
-  int64_t t_offset;     // floats: the entry's part of the intermediate
-  int32_t t_stride;     // floats a row: the adapter's largest lora_rank
+  int64_t t_offset;  // floats: the entry's part of the intermediate
+  int32_t t_stride;  // floats a row: the adapter's largest lora_rank
   int32_t reserved;
 };
 
@@ -181,22 +191,24 @@ struct LoraAdapterRef {
   int32_t reserved;
 };
 
-// The adapters of one batch, cut into segments. Rows without an adapter are in no segment and cost nothing.
-// The intermediate of entry e, fused module j, row i of its segment (rows_in_segment rows):
+// The adapters of one batch, cut into segments. Rows without an adapter are in no segment and cost
+// nothing. The intermediate of entry e, fused module j, row i of its segment (rows_in_segment
+// rows):
 //   t[t_offset + (j * rows_in_segment + i) * t_stride + r], r < lora_rank
 struct LoraBatch {
   int32_t num_segments;
-  int32_t num_modules;               // modules a layer (the model's module table)
-  const int32_t* segment_begin;      // [G] first token
-  const int32_t* segment_end;        // [G] past the last token
-  const int32_t* entry_offsets;      // [G + 1]
-  const LoraEntry* entries;          // [E]
-  const LoraAdapterRef* adapters;    // [A]
+  int32_t num_modules;             // modules a layer (the model's module table)
+  const int32_t* segment_begin;    // [G] first token
+  const int32_t* segment_end;      // [G] past the last token
+  const int32_t* entry_offsets;    // [G + 1]
+  const LoraEntry* entries;        // [E]
+  const LoraAdapterRef* adapters;  // [A]
   const int32_t* pages;
 };
 
 // MBGMV / MBGMM, first half.
-// Semantics  t[e, j, i, r] = sum_h x[segment_begin + i, h] * A_j[r, h]        fp32, of each entry and fused module
+// Semantics  t[e, j, i, r] = sum_h x[segment_begin + i, h] * A_j[r, h]        fp32, of each entry
+// and fused module
 struct LoraShrinkParams {
   LoraBatch batch;
   const void* x;  // [T, x_stride]
@@ -205,7 +217,7 @@ struct LoraShrinkParams {
   DType page_dtype;
   int64_t in_dim;
   int32_t layer_idx;
-  int32_t num_fused;                      // <= kMaxFusedModules
+  int32_t num_fused;  // <= kMaxFusedModules
   int32_t module_idx[kMaxFusedModules];
   const uint8_t* slice;
   int64_t page_bytes;
@@ -213,7 +225,8 @@ struct LoraShrinkParams {
 };
 
 // MBGMV / MBGMM, second half.
-// Semantics  y[row, column_offset_j + o] += weight * scale_j * sum_r t[e, j, i, r] * Bt_j[r, o]     entries in order
+// Semantics  y[row, column_offset_j + o] += weight * scale_j * sum_r t[e, j, i, r] * Bt_j[r, o]
+// entries in order
 struct LoraExpandParams {
   LoraBatch batch;
   const float* t;
@@ -230,14 +243,16 @@ struct LoraExpandParams {
   int64_t page_bytes;
 };
 
-// ---- sampling ----------------------------------------------------------------------------------------------------
+// ---- sampling
+// ----------------------------------------------------------------------------------------------------
 
 // One token to sample. Ranges are those of slora_sampling_options.
 struct SampleRow {
   int32_t logits_row;
   int32_t history_slot;
   int32_t prompt_tokens;
-  int32_t history_tokens;  // before this sample; also where the token is written and the generator's counter
+  int32_t history_tokens;  // before this sample; also where the token is written and the
+                           // generator's counter
   float temperature;
   int32_t top_k;
   float top_p;
@@ -253,10 +268,10 @@ struct SampleRow {
   int32_t reserved;
 };
 
-// Semantics  logit bias, penalties and truncation in the order of slora_sampling_options; then the first largest
-// (temperature 0), or the inverse of the distribution's sum in vocabulary order at the Philox4x32-10 uniform of
-// (seed, history_tokens). Log-probabilities are of the raw logits. The token goes to out_tokens and to
-// history[history_slot, history_tokens].
+// Semantics  logit bias, penalties and truncation in the order of slora_sampling_options; then the
+// first largest (temperature 0), or the inverse of the distribution's sum in vocabulary order at
+// the Philox4x32-10 uniform of (seed, history_tokens). Log-probabilities are of the raw logits. The
+// token goes to out_tokens and to history[history_slot, history_tokens].
 struct SampleParams {
   const float* logits;  // [num logits rows, V]
   int64_t vocab_size;
@@ -267,18 +282,19 @@ struct SampleParams {
   int64_t history_stride;
   const int32_t* bias_tokens;
   const float* bias_values;
-  int32_t* out_tokens;         // [num_rows]
-  float* out_logprobs;         // [num_rows]
-  int32_t* out_top_tokens;     // [num_rows, max_logprobs]
-  float* out_top_logprobs;     // [num_rows, max_logprobs]
-  void* workspace;             // sample_workspace_bytes(num_rows, V)
+  int32_t* out_tokens;      // [num_rows]
+  float* out_logprobs;      // [num_rows]
+  int32_t* out_top_tokens;  // [num_rows, max_logprobs]
+  float* out_top_logprobs;  // [num_rows, max_logprobs]
+  void* workspace;          // sample_workspace_bytes(num_rows, V)
 };
 
 struct KernelApi {
   uint32_t struct_size;
   uint32_t api_version;
 
-  // The dtype of activations between operations for a compute dtype: fp32 on the host, the compute dtype on CUDA.
+  // The dtype of activations between operations for a compute dtype: fp32 on the host, the compute
+  // dtype on CUDA.
   DType (*activation_dtype)(DType compute_dtype);
   int32_t (*supports_dtype)(DType compute_dtype);  // 1 or 0
 
@@ -299,8 +315,8 @@ struct KernelApi {
   int32_t (*sample)(void* stream, const SampleParams* params);
 };
 
-// The host backend's table, for the best instruction set of this machine ("generic", "avx2", "avx512",
-// "avx512_bf16"); SLORA_HOST_ISA may ask for a lesser one.
+// The host backend's table, for the best instruction set of this machine ("generic", "avx2",
+// "avx512", "avx512_bf16"); SLORA_HOST_ISA may ask for a lesser one.
 const KernelApi* host_kernel_api();
 const char* host_kernel_isa();
 
