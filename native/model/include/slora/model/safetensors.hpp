@@ -87,7 +87,8 @@ class TensorSet {
   static TensorSet open_model(const std::string& folder);
 
   bool contains(std::string_view name) const { return file_of_.find(name) != file_of_.end(); }
-  std::vector<std::string> names() const;  // sorted
+  std::vector<std::string> names() const;                // sorted
+  const std::string& source() const { return source_; }  // the file or index, for messages
 
   // As SafetensorsFile::tensor; the second form checks the shape too.
   TensorRef get(const std::string& name) const;
@@ -97,7 +98,7 @@ class TensorSet {
   void add_file(const std::string& path);
   void add_shards(const std::string& folder, const std::string& index_path);
 
-  std::string source_;  // the file or index, for messages
+  std::string source_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::map<std::string, size_t, std::less<>> file_of_;
 };
