@@ -110,7 +110,9 @@ TEST_P(Golden, LogitsAndGreedyContinuationInFp32) {
         EXPECT_NEAR(logits[k], positions["first8"][t][k].get<double>(), kLogitTolerance);
       const auto best = static_cast<int32_t>(std::max_element(logits, logits + vocab) - logits);
       const int32_t golden_best = positions["argmax"][t];
-      if (best != golden_best) EXPECT_NEAR(logits[best], logits[golden_best], 1e-4);
+      if (best != golden_best) {
+        EXPECT_NEAR(logits[best], logits[golden_best], 1e-4);
+      }
     }
     EXPECT_EQ(completions[i].tokens, entry["greedy"]["ids"].get<std::vector<int32_t>>());
   }
@@ -206,7 +208,7 @@ TEST_P(Golden, TaskAnswersInFp32) {
 }
 
 INSTANTIATE_TEST_SUITE_P(DemoModel, Golden, testing::ValuesIn(all_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& param_info) { return param_info.param; });
 
 TEST(GoldenBatch, ThirtyTwoRequestsUnderDifferentAdaptersInFp32) {
   const json golden = read_json(demo_path("goldens/mixed_batch.json"));
@@ -230,7 +232,9 @@ TEST(GoldenBatch, ThirtyTwoRequestsUnderDifferentAdaptersInFp32) {
     const auto values = entry["last_top10_values"].get<std::vector<double>>();
     for (size_t k = 0; k < 10; ++k) {
       const slora_token_logprob& top = completions[i].top[0][k];
-      if (top.token_id != ids[k]) EXPECT_NEAR(values[k], values[k ? k - 1 : 1], kTie);
+      if (top.token_id != ids[k]) {
+        EXPECT_NEAR(values[k], values[k ? k - 1 : 1], kTie);
+      }
       // Differences of logits are differences of log-probabilities.
       EXPECT_NEAR(top.logprob - completions[i].top[0][0].logprob, values[k] - values[0],
                   kLogitTolerance);
