@@ -26,7 +26,7 @@ internal static class BindingsOutput
         ];
     }
 
-    public static void Write(string interopDirectory, HeaderModel model)
+    public static void Write(string interopDirectory, HeaderModel model, TextWriter output)
     {
         foreach ((string path, string text) in Render(model))
         {
@@ -35,7 +35,7 @@ internal static class BindingsOutput
             if (!File.Exists(file) || File.ReadAllText(file) != text)
             {
                 File.WriteAllText(file, text);
-                Console.WriteLine($"wrote {path}");
+                output.WriteLine($"wrote {path}");
             }
         }
     }
