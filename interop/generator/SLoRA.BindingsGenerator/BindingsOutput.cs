@@ -20,6 +20,7 @@ internal static class BindingsOutput
             ("generated/NativeEnums.g.cs", bindings.Enums()),
             ("generated/NativeMethods.g.cs", bindings.Functions()),
             ("generated/NativeStructs.g.cs", bindings.Structs()),
+            ("generated/init_table.inc", layout.InitMacros()),
             ("generated/layout_table.inc", layout.XMacros()),
             ("abi/layout.golden", layout.Golden()),
             ("abi/exports.golden", layout.Exports()),
