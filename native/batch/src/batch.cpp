@@ -1,7 +1,7 @@
 // Packing: measure, lay out one block, fill it, copy it once.
 //
-// Everything a step tells the device goes through this block, so a step costs one host-to-device copy of metadata
-// whatever its mix, and on CUDA the same addresses serve a captured graph.
+// Everything a step tells the device goes through this block, so a step costs one host-to-device
+// copy of metadata whatever its mix, and on CUDA the same addresses serve a captured graph.
 #include "slora/batch/batch.hpp"
 
 #include <algorithm>
@@ -29,8 +29,9 @@ int compare_adapters(std::span<const AdapterUse> a, std::span<const AdapterUse> 
 struct BatchStaging::Layout {
   int64_t tokens = 0, rows = 0, outputs = 0, samples = 0, biases = 0;
   int64_t segments = 0, entries = 0, adapter_pages = 0, table_stride = 0;
-  uint64_t token_slot, token_position, token_page, row_offsets, page_table, output_rows, segment_begin, segment_end,
-      entry_offsets, entry_list, adapter_refs, lora_pages, sample_rows, bias_tokens, bias_values;
+  uint64_t token_slot, token_position, token_page, row_offsets, page_table, output_rows,
+      segment_begin, segment_end, entry_offsets, entry_list, adapter_refs, lora_pages, sample_rows,
+      bias_tokens, bias_values;
   uint64_t bytes = 0;
 
   uint64_t take(int64_t count, size_t element_bytes) {
@@ -64,7 +65,8 @@ void BatchStaging::sort_rows(std::span<const RowInput> rows) {
   std::iota(order_.begin(), order_.end(), 0);
   // By index on ties: insertion order without std::stable_sort's allocation.
   std::sort(order_.begin(), order_.end(), [rows](int32_t a, int32_t b) {
-    const int order = compare_adapters(rows[static_cast<size_t>(a)].adapters, rows[static_cast<size_t>(b)].adapters);
+    const int order = compare_adapters(rows[static_cast<size_t>(a)].adapters,
+                                       rows[static_cast<size_t>(b)].adapters);
     return order != 0 ? order < 0 : a < b;
   });
 }
@@ -82,11 +84,13 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const
       layout.biases += static_cast<int64_t>(row.bias_tokens.size());
     }
     layout.table_stride = std::max(layout.table_stride, static_cast<int64_t>(row.pages.size()));
-    const bool begins_segment = !previous || compare_adapters(previous->adapters, row.adapters) != 0;
+    const bool begins_segment =
+        !previous || compare_adapters(previous->adapters, row.adapters) != 0;
     if (begins_segment && !row.adapters.empty()) {
       ++layout.segments;
       layout.entries += static_cast<int64_t>(row.adapters.size());
-      for (const AdapterUse& use : row.adapters) layout.adapter_pages += static_cast<int64_t>(use.pages->size());
+      for (const AdapterUse& use : row.adapters)
+        layout.adapter_pages += static_cast<int64_t>(use.pages->size());
     }
     previous = &row;
   }
@@ -101,8 +105,9 @@ void BatchStaging::reserve(uint64_t bytes) {
   on_device_ = device::Buffer(device_, device::MemoryKind::kDevice, grown);
 }
 
-Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page, int32_t modules_a_layer,
-                         device::Stream& stream, std::vector<RowOutput>& out_outputs) {
+Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page,
+                         int32_t modules_a_layer, device::Stream& stream,
+                         std::vector<RowOutput>& out_outputs) {
   sort_rows(rows);
   const Layout layout = measure(rows);
   reserve(layout.bytes);
@@ -118,7 +123,8 @@ Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page
   int32_t* const segment_end = ints(layout.segment_end);
   int32_t* const entry_offsets = ints(layout.entry_offsets);
   auto* const entries = reinterpret_cast<kernels::LoraEntry*>(block + layout.entry_list);
-  auto* const adapter_refs = reinterpret_cast<kernels::LoraAdapterRef*>(block + layout.adapter_refs);
+  auto* const adapter_refs =
+      reinterpret_cast<kernels::LoraAdapterRef*>(block + layout.adapter_refs);
   int32_t* const lora_pages = ints(layout.lora_pages);
   auto* const sample_rows = reinterpret_cast<kernels::SampleRow*>(block + layout.sample_rows);
   int32_t* const bias_tokens = ints(layout.bias_tokens);
@@ -135,7 +141,8 @@ Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page
     std::memcpy(page_table + static_cast<int64_t>(packed) * layout.table_stride, row.pages.data(),
                 row.pages.size_bytes());
 
-    const bool begins_segment = !previous || compare_adapters(previous->adapters, row.adapters) != 0;
+    const bool begins_segment =
+        !previous || compare_adapters(previous->adapters, row.adapters) != 0;
     previous = &row;
     if (!row.adapters.empty()) {
       if (begins_segment) {
@@ -143,7 +150,8 @@ Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page
         for (const AdapterUse& use : row.adapters) {
           entries[entry] = {entry, use.weight, 0, use.max_lora_rank, 0};
           adapter_refs[entry] = {use.modules, lora_page, 0};
-          std::memcpy(lora_pages + lora_page, use.pages->data(), use.pages->size() * sizeof(int32_t));
+          std::memcpy(lora_pages + lora_page, use.pages->data(),
+                      use.pages->size() * sizeof(int32_t));
           lora_page += static_cast<int32_t>(use.pages->size());
           ++entry;
         }
@@ -163,7 +171,8 @@ Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page
     if (row.wants_logits) {
       result.logits_begin = output;
       result.num_logits = row.num_tokens;
-      for (int32_t i = 0; i < row.num_tokens; ++i) output_rows[output++] = token - row.num_tokens + i;
+      for (int32_t i = 0; i < row.num_tokens; ++i)
+        output_rows[output++] = token - row.num_tokens + i;
     } else if (row.wants_sample) {
       output_rows[output++] = token - 1;
     }
@@ -186,13 +195,16 @@ Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page
   for (int32_t g = 0; g <= segment; ++g) {
     for (int32_t e = entry_offsets[g]; e < entry_offsets[g + 1]; ++e) {
       entries[e].t_offset = t_floats;
-      t_floats += int64_t{segment_end[g] - segment_begin[g]} * kernels::kMaxFusedModules * entries[e].t_stride;
+      t_floats += int64_t{segment_end[g] - segment_begin[g]} * kernels::kMaxFusedModules *
+                  entries[e].t_stride;
     }
   }
 
   stream.copy(on_device_.data(), block, layout.bytes);
   const uint8_t* const base = on_device_.data();
-  auto device_ints = [base](uint64_t offset) { return reinterpret_cast<const int32_t*>(base + offset); };
+  auto device_ints = [base](uint64_t offset) {
+    return reinterpret_cast<const int32_t*>(base + offset);
+  };
   Batch batch{};
   batch.num_tokens = token;
   batch.num_rows = static_cast<int32_t>(rows.size());
@@ -212,7 +224,8 @@ Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page
   batch.lora.segment_end = device_ints(layout.segment_end);
   batch.lora.entry_offsets = device_ints(layout.entry_offsets);
   batch.lora.entries = reinterpret_cast<const kernels::LoraEntry*>(base + layout.entry_list);
-  batch.lora.adapters = reinterpret_cast<const kernels::LoraAdapterRef*>(base + layout.adapter_refs);
+  batch.lora.adapters =
+      reinterpret_cast<const kernels::LoraAdapterRef*>(base + layout.adapter_refs);
   batch.lora.pages = device_ints(layout.lora_pages);
   batch.lora_t_floats = t_floats;
   batch.sample_rows = reinterpret_cast<const kernels::SampleRow*>(base + layout.sample_rows);

@@ -1,5 +1,5 @@
-// A layer is nine kernels, twelve and more with adapters. The sum into the residual rides in the norm that follows it,
-// so a layer's output lives in delta_ until the next norm reads it.
+// A layer is nine kernels, twelve and more with adapters. The sum into the residual rides in the
+// norm that follows it, so a layer's output lives in delta_ until the next norm reads it.
 #include "slora/forward/forward_pass.hpp"
 
 #include <algorithm>
@@ -13,8 +13,8 @@ namespace slora::forward {
 using model::MatrixKind;
 using model::VectorKind;
 
-ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& arena, int32_t max_context,
-                         int32_t max_batch_tokens, int32_t max_outputs)
+ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& arena,
+                         int32_t max_context, int32_t max_batch_tokens, int32_t max_outputs)
     : backend_(std::move(backend)), model_(model), arena_(arena), max_outputs_(max_outputs) {
   const model::ModelConfig& config = *model_.config;
   activation_dtype_ = backend_.kernels->activation_dtype(model_.weights->dtype());
@@ -41,8 +41,9 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
   activated_ = activations(t, config.intermediate_size);
   delta_ = activations(t, config.hidden_size);
   const int64_t widest = std::max({config.hidden_size, query, config.intermediate_size});
-  workspace_ = device::Buffer(backend_.device, device::MemoryKind::kDevice,
-                              backend_.kernels->gemm_workspace_bytes(model_.weights->dtype(), t, widest));
+  workspace_ =
+      device::Buffer(backend_.device, device::MemoryKind::kDevice,
+                     backend_.kernels->gemm_workspace_bytes(model_.weights->dtype(), t, widest));
 
   const std::vector<float> table = model::rope_table(config, max_context);
   const uint64_t table_bytes = table.size() * sizeof(float);
@@ -56,8 +57,9 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
 }
 
 device::Buffer ForwardPass::activations(int64_t rows, int64_t columns) const {
-  return device::Buffer(backend_.device, device::MemoryKind::kDevice,
-                        static_cast<uint64_t>(rows * columns * core::dtype_bytes(activation_dtype_)));
+  return device::Buffer(
+      backend_.device, device::MemoryKind::kDevice,
+      static_cast<uint64_t>(rows * columns * core::dtype_bytes(activation_dtype_)));
 }
 
 bool ForwardPass::needs_more_room(int32_t outputs, int64_t lora_t_floats) const {
@@ -67,8 +69,9 @@ bool ForwardPass::needs_more_room(int32_t outputs, int64_t lora_t_floats) const 
 void ForwardPass::make_room(int32_t outputs, int64_t lora_t_floats) {
   if (logits_.bytes() == 0 || outputs > max_outputs_) {
     max_outputs_ = std::max(max_outputs_, outputs);
-    logits_ = device::Buffer(backend_.device, device::MemoryKind::kDevice,
-                             static_cast<uint64_t>(max_outputs_) * model_.config->vocab_size * sizeof(float));
+    logits_ = device::Buffer(
+        backend_.device, device::MemoryKind::kDevice,
+        static_cast<uint64_t>(max_outputs_) * model_.config->vocab_size * sizeof(float));
   }
   if (lora_t_floats > lora_t_floats_) {
     // Half as much again: adapters of growing rank should not each cost a wait.
@@ -108,8 +111,8 @@ void ForwardPass::embed(void* stream, const batch::Batch& batch, const History& 
   expect_launched(backend_.kernels->embed(stream, &params), "embed");
 }
 
-void ForwardPass::norm(void* stream, const float* weight, const void* delta, void* y, const int32_t* row_indices,
-                       int32_t num_rows) {
+void ForwardPass::norm(void* stream, const float* weight, const void* delta, void* y,
+                       const int32_t* row_indices, int32_t num_rows) {
   kernels::NormParams params{};
   params.residual = residual_.data();
   params.delta = delta;
@@ -124,8 +127,8 @@ void ForwardPass::norm(void* stream, const float* weight, const void* delta, voi
   expect_launched(backend_.kernels->norm(stream, &params), "norm");
 }
 
-void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kind, int32_t layer_idx, const void* x,
-                         int64_t x_stride, void* y) {
+void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kind,
+                         int32_t layer_idx, const void* x, int64_t x_stride, void* y) {
   const Matrix& matrix = model_.weights->matrix(kind, layer_idx);
   kernels::GemmParams params{};
   params.x = x;
@@ -143,8 +146,9 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   lora(stream, batch, group(kind), layer_idx, x, x_stride, y, matrix.n);
 }
 
-void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup& group, int32_t layer_idx,
-                       const void* x, int64_t x_stride, void* y, int64_t y_stride) {
+void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup& group,
+                       int32_t layer_idx, const void* x, int64_t x_stride, void* y,
+                       int64_t y_stride) {
   if (batch.lora.num_segments == 0 || group.count == 0) return;
   kernels::LoraShrinkParams shrink{};
   shrink.batch = batch.lora;
@@ -187,7 +191,8 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   // The first layer's residual is the embedding itself: nothing to add yet.
   norm(stream, model_.weights->vector(VectorKind::kAttentionInputNorm, layer_idx),
        layer_idx == 0 ? nullptr : delta_.data(), normed_.data(), nullptr, batch.num_tokens);
-  linear(stream, batch, MatrixKind::kQkv, layer_idx, normed_.data(), config.hidden_size, qkv_.data());
+  linear(stream, batch, MatrixKind::kQkv, layer_idx, normed_.data(), config.hidden_size,
+         qkv_.data());
 
   kernels::RopeKvParams rope{};
   rope.qkv = qkv_.data();
@@ -234,9 +239,10 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
 
 void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
   const model::ModelConfig& config = *model_.config;
-  norm(stream, model_.weights->vector(VectorKind::kMlpInputNorm, layer_idx), delta_.data(), normed_.data(), nullptr,
-       batch.num_tokens);
-  linear(stream, batch, MatrixKind::kGateUp, layer_idx, normed_.data(), config.hidden_size, gate_up_.data());
+  norm(stream, model_.weights->vector(VectorKind::kMlpInputNorm, layer_idx), delta_.data(),
+       normed_.data(), nullptr, batch.num_tokens);
+  linear(stream, batch, MatrixKind::kGateUp, layer_idx, normed_.data(), config.hidden_size,
+         gate_up_.data());
 
   kernels::GatedActivationParams activation{};
   activation.x = gate_up_.data();
@@ -249,12 +255,14 @@ void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t laye
   activation.intermediate_size = config.intermediate_size;
   expect_launched(backend_.kernels->gated_activation(stream, &activation), "gated_activation");
 
-  linear(stream, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size, delta_.data());
+  linear(stream, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size,
+         delta_.data());
 }
 
 void ForwardPass::head(void* stream, const batch::Batch& batch) {
   const float* weight = model_.weights->vector(VectorKind::kFinalNorm, -1);
-  // All tokens take the last delta into their residual; then, if only some have outputs, those are normed again.
+  // All tokens take the last delta into their residual; then, if only some have outputs, those are
+  // normed again.
   norm(stream, weight, delta_.data(), normed_.data(), nullptr, batch.num_tokens);
   if (!batch.outputs_are_all_tokens) {
     norm(stream, weight, nullptr, normed_.data(), batch.output_rows, batch.num_outputs);

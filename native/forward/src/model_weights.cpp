@@ -14,11 +14,14 @@ constexpr size_t kNumVectorKinds = 11;
 }  // namespace
 
 void expect_launched(int32_t status, const char* name) {
-  if (status != 0) core::fail(static_cast<core::Status>(status), "the backend refused the kernel '", name, "'");
+  if (status != 0)
+    core::fail(static_cast<core::Status>(status), "the backend refused the kernel '", name, "'");
 }
 
 ModelWeights::ModelWeights(Backend backend, core::DType dtype, int32_t num_layers)
-    : backend_(std::move(backend)), dtype_(dtype), stream_(backend_.device, device::StreamKind::kCompute) {
+    : backend_(std::move(backend)),
+      dtype_(dtype),
+      stream_(backend_.device, device::StreamKind::kCompute) {
   for (int32_t i = 0; i <= num_layers; ++i) {
     matrices_.emplace_back(kNumMatrixKinds);
     vectors_.emplace_back(kNumVectorKinds);
@@ -41,7 +44,8 @@ uint64_t ModelWeights::step_bytes(bool is_tied) const {
   uint64_t bytes = 0;
   for (const auto& kinds : matrices_) {
     for (size_t kind = 0; kind < kinds.size(); ++kind) {
-      if (static_cast<model::MatrixKind>(kind) == model::MatrixKind::kEmbedding && !is_tied) continue;
+      if (static_cast<model::MatrixKind>(kind) == model::MatrixKind::kEmbedding && !is_tied)
+        continue;
       bytes += kinds[kind].packed.bytes();
     }
   }
@@ -52,13 +56,14 @@ void ModelWeights::allocate(model::MatrixId id, int64_t n, int64_t k) {
   Matrix& matrix = slot(id);
   matrix.n = n;
   matrix.k = k;
-  matrix.packed =
-      device::Buffer(backend_.device, device::MemoryKind::kDevice, backend_.kernels->weight_bytes(dtype_, n, k));
+  matrix.packed = device::Buffer(backend_.device, device::MemoryKind::kDevice,
+                                 backend_.kernels->weight_bytes(dtype_, n, k));
 }
 
 void ModelWeights::pack(model::MatrixId id, int64_t row_offset, const model::TensorRef& rows) {
   const Matrix& matrix = slot(id);
-  SLORA_CHECK(rows.shape.size() == 2 && rows.shape[1] == matrix.k && row_offset + rows.shape[0] <= matrix.n);
+  SLORA_CHECK(rows.shape.size() == 2 && rows.shape[1] == matrix.k &&
+              row_offset + rows.shape[0] <= matrix.n);
   kernels::WeightPackParams params{};
   params.dst = matrix.packed.data();
   params.dst_dtype = dtype_;
@@ -75,13 +80,15 @@ void ModelWeights::pack(model::MatrixId id, int64_t row_offset, const model::Ten
 
 void ModelWeights::fill(model::MatrixId id, uint64_t seed, float stddev) {
   const Matrix& matrix = slot(id);
-  const kernels::WeightFillParams params{matrix.packed.data(), dtype_, matrix.n, matrix.k, seed, stddev};
+  const kernels::WeightFillParams params{
+      matrix.packed.data(), dtype_, matrix.n, matrix.k, seed, stddev};
   expect_launched(backend_.kernels->weight_fill(stream_.handle(), &params), "weight_fill");
   stream_.synchronize();
 }
 
 void ModelWeights::set_vector(model::VectorId id, std::span<const float> values) {
-  device::Buffer& target = vectors_.at(static_cast<size_t>(id.layer_idx + 1)).at(static_cast<size_t>(id.kind));
+  device::Buffer& target =
+      vectors_.at(static_cast<size_t>(id.layer_idx + 1)).at(static_cast<size_t>(id.kind));
   device::Buffer staging(backend_.device, device::MemoryKind::kPinned, values.size_bytes());
   std::memcpy(staging.data(), values.data(), values.size_bytes());
   target = device::Buffer(backend_.device, device::MemoryKind::kDevice, values.size_bytes());

@@ -1,5 +1,5 @@
-// A batch as kernels read it: rows of one step packed side by side, cut into segments of one adapter list, every table
-// in one block of memory that one copy brings to the device.
+// A batch as kernels read it: rows of one step packed side by side, cut into segments of one
+// adapter list, every table in one block of memory that one copy brings to the device.
 #pragma once
 
 #include <cstdint>
@@ -46,33 +46,33 @@ struct RowOutput {
 struct Batch {
   int32_t num_tokens;
   int32_t num_rows;
-  int32_t num_outputs;               // tokens whose logits are computed
+  int32_t num_outputs;  // tokens whose logits are computed
   int32_t num_samples;
-  bool outputs_are_all_tokens;       // then output_rows is the identity
-  const int32_t* token_slot;         // [T]
-  const int32_t* token_position;     // [T]
-  const int32_t* token_page;         // [T]
-  const int32_t* row_offsets;        // [S + 1]
-  const int32_t* page_table;         // [S, page_table_stride]
+  bool outputs_are_all_tokens;    // then output_rows is the identity
+  const int32_t* token_slot;      // [T]
+  const int32_t* token_position;  // [T]
+  const int32_t* token_page;      // [T]
+  const int32_t* row_offsets;     // [S + 1]
+  const int32_t* page_table;      // [S, page_table_stride]
   int64_t page_table_stride;
-  const int32_t* output_rows;        // [num_outputs] packed token indices
-  kernels::LoraBatch lora;           // num_segments 0: base model only
-  int64_t lora_t_floats;             // size of the intermediate
+  const int32_t* output_rows;             // [num_outputs] packed token indices
+  kernels::LoraBatch lora;                // num_segments 0: base model only
+  int64_t lora_t_floats;                  // size of the intermediate
   const kernels::SampleRow* sample_rows;  // [num_samples]
   const int32_t* bias_tokens;
   const float* bias_values;
 };
 
-// The pinned block a batch is packed into and its twin on the device. Grows, never shrinks; a step in flight owns its
-// block, so growing never touches memory that a copy reads.
+// The pinned block a batch is packed into and its twin on the device. Grows, never shrinks; a step
+// in flight owns its block, so growing never touches memory that a copy reads.
 class BatchStaging {
  public:
   explicit BatchStaging(std::shared_ptr<device::Device> device) : device_(std::move(device)) {}
 
-  // Packs `rows` and enqueues the one copy on `stream`. Rows are reordered so that equal adapter lists are neighbours;
-  // out_outputs is in the order of `rows`.
-  Batch pack(std::span<const RowInput> rows, int32_t tokens_per_page, int32_t modules_a_layer, device::Stream& stream,
-             std::vector<RowOutput>& out_outputs);
+  // Packs `rows` and enqueues the one copy on `stream`. Rows are reordered so that equal adapter
+  // lists are neighbours; out_outputs is in the order of `rows`.
+  Batch pack(std::span<const RowInput> rows, int32_t tokens_per_page, int32_t modules_a_layer,
+             device::Stream& stream, std::vector<RowOutput>& out_outputs);
 
  private:
   struct Layout;

@@ -1,4 +1,5 @@
-// The packed weights of a model on one backend. Filled once by a walk over the checkpoint, read-only afterwards.
+// The packed weights of a model on one backend. Filled once by a walk over the checkpoint,
+// read-only afterwards.
 #pragma once
 
 #include <vector>
@@ -22,7 +23,8 @@ class ModelWeights final : public model::WeightSink {
   const Matrix& matrix(model::MatrixKind kind, int32_t layer_idx) const;
   // Null if the model has no such vector. fp32.
   const float* vector(model::VectorKind kind, int32_t layer_idx) const;
-  // Bytes that a decode step reads: every matrix once, of the embedding only if it is also the head.
+  // Bytes that a decode step reads: every matrix once, of the embedding only if it is also the
+  // head.
   uint64_t step_bytes(bool is_tied) const;
 
   void allocate(model::MatrixId id, int64_t n, int64_t k) override;
@@ -35,7 +37,8 @@ class ModelWeights final : public model::WeightSink {
 
   Backend backend_;
   core::DType dtype_;
-  // Packing is waited for piece by piece: sources are mapped files that the walk may unmap once it returns.
+  // Packing is waited for piece by piece: sources are mapped files that the walk may unmap once it
+  // returns.
   device::Stream stream_;
   // [layer + 1][kind]: row 0 holds what belongs to the whole model (layer -1).
   std::vector<std::vector<Matrix>> matrices_;
