@@ -2,7 +2,7 @@
 // in int64.
 #include "slora/model/config.hpp"
 
-#include "config_reader.hpp"
+#include "config_refusals.hpp"
 #include "rope_config.hpp"
 #include "slora/core/status.hpp"
 #include "slora/model/mapped_file.hpp"

@@ -1,4 +1,4 @@
-#include "config_reader.hpp"
+#include "slora/model/config_reader.hpp"
 
 #include <cmath>
 

@@ -1,7 +1,8 @@
 // Options of config.json that would change the result and are not implemented. A key that is in
 // neither this table nor config.cpp changes nothing in the architectures of the table, and is
 // ignored.
-#include "config_reader.hpp"
+#include "config_refusals.hpp"
+
 #include "slora/core/status.hpp"
 
 namespace slora::model {

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "config_reader.hpp"
 #include "slora/model/config.hpp"
+#include "slora/model/config_reader.hpp"
 
 namespace slora::model {
 

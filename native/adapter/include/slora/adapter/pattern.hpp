@@ -24,6 +24,9 @@ class Pattern {
   // Python's re.fullmatch.
   bool matches(std::string_view text) const;
 
+  // What a match costs at most for each byte of text.
+  size_t num_instructions() const;
+
  private:
   struct Program;
   std::unique_ptr<const Program> program_;

@@ -20,7 +20,6 @@ struct ModuleRule {
   std::vector<std::string> names;
   std::vector<Pattern> expression;  // one, of kExpression
 
-  // peft.tuners.tuners_utils.check_target_module_exists, without its layer rule.
   bool matches(std::string_view module_name) const;
 };
 
@@ -35,9 +34,11 @@ struct PeftConfig {
   std::vector<std::pair<Pattern, double>> alpha_pattern;
   ModuleRule targets;
   ModuleRule excluded;
-  std::vector<int64_t> layers_to_transform;  // empty: all
+  std::vector<int64_t> layers_to_transform;  // empty: all; holds for targets named by suffix only
 
-  // `module_name` as ModuleTable::full_name gives it.
+  // `module_name` as ModuleTable::full_name gives it. is_target:
+  // peft.tuners.tuners_utils.check_target_module_exists.
+  bool is_target(std::string_view module_name, int32_t layer_idx) const;
   int32_t rank_of(std::string_view module_name) const;
   double alpha_of(std::string_view module_name) const;
   float scale_of(std::string_view module_name) const;

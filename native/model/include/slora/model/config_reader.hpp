@@ -45,7 +45,4 @@ std::string value_text(const Json& value);
 // Whether Python would take the value as true.
 bool is_truthy(const Json& value);
 
-// config_refusals.cpp: fails for every option that would change the result and is not implemented.
-void refuse_unimplemented(const ConfigReader& reader);
-
 }  // namespace slora::model
