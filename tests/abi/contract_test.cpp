@@ -1,5 +1,6 @@
-// What the headers promise of every call, tried on the library through the C ABI alone: versions, struct sizes of older
-// and newer callers, null arguments, and objects that outlive their parents. What the calls compute is tested elsewhere.
+// What the headers promise of every call, tried on the library through the C ABI alone: versions,
+// struct sizes of older and newer callers, null arguments, and objects that outlive their parents.
+// What the calls compute is tested elsewhere.
 
 #include <gtest/gtest.h>
 #include <slora/slora.h>
@@ -20,7 +21,9 @@ struct Longer {
   T known;
   uint8_t tail[kTailBytes];
 
-  explicit Longer(const T& value) : known(value), tail{} { known.struct_size = sizeof(T) + kTailBytes; }
+  explicit Longer(const T& value) : known(value), tail{} {
+    known.struct_size = sizeof(T) + kTailBytes;
+  }
 };
 
 slora_model_options model_options(std::string_view path) {
@@ -92,9 +95,11 @@ TEST(StructSize, AnOlderCallersInfoIsNotOverrun) {
 TEST(StructSize, ANewerCallersInfoIsFilledAsFarAsItIsKnown) {
   Longer<slora_backend_info> info(SLORA_BACKEND_INFO_INIT);
   slora_error error = SLORA_ERROR_INIT;
-  ASSERT_EQ(slora_backend_probe(SLORA_BACKEND_HOST, &info.known, &error), SLORA_OK) << error.message;
+  ASSERT_EQ(slora_backend_probe(SLORA_BACKEND_HOST, &info.known, &error), SLORA_OK)
+      << error.message;
   EXPECT_GT(info.known.num_threads, 0);
-  EXPECT_EQ(info.known.struct_size, sizeof(slora_backend_info) + kTailBytes) << "the size is the caller's";
+  EXPECT_EQ(info.known.struct_size, sizeof(slora_backend_info) + kTailBytes)
+      << "the size is the caller's";
   for (const uint8_t byte : info.tail) EXPECT_EQ(byte, 0);
 }
 

@@ -1,4 +1,5 @@
-// Struct layouts: the headers under this compiler, the generated numbers, and the library's own table are one.
+// Struct layouts: the headers under this compiler, the generated numbers, and the library's own
+// table are one.
 
 #include <gtest/gtest.h>
 #include <slora/slora.h>
