@@ -1,5 +1,7 @@
 // One step as a value: who runs, how many tokens, which adapters to bring near, who gives pages back first and who is
 // new. Its arrays live as long as the scheduler; a plan is filled, submitted, collected and filled again.
+using System.Runtime.InteropServices;
+
 namespace SLoRA.Scheduling.Planning;
 
 internal sealed class BatchPlan
@@ -35,16 +37,16 @@ internal sealed class BatchPlan
     internal Span<ulong> PrefetchRoom => _prefetch;
 
     /// Sequences to be created natively before the submit; none of them exists there yet.
-    public IReadOnlyList<ScheduledSequence> Admitted => _admitted;
+    public ReadOnlySpan<ScheduledSequence> Admitted => CollectionsMarshal.AsSpan(_admitted);
 
     /// Sequences to be preempted natively before anything else; no step in flight names them.
-    public IReadOnlyList<ScheduledSequence> Preempted => _preempted;
+    public ReadOnlySpan<ScheduledSequence> Preempted => CollectionsMarshal.AsSpan(_preempted);
 
     internal List<ScheduledSequence> AdmittedList => _admitted;
 
     internal List<ScheduledSequence> PreemptedList => _preempted;
 
-    public bool IsFull => NumRows == _rows.Length;
+    public bool IsInFlight { get; internal set; }
 
     internal void Add(ScheduledSequence sequence, int numTokens)
     {

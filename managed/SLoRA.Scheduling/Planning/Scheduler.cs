@@ -5,7 +5,7 @@
 //   plan = Plan()                  nothing but preemptions and admissions has happened yet
 //   preempt plan.Preempted, create plan.Admitted, submit plan.Rows
 //   Commit(plan)                   if the engine took it; otherwise Defer(status), and Plan again
-//   ObservePool, Complete(row…)    at the collect
+//   ObservePool, Complete(row…), Recycle(plan)    at the collect
 // Plan n+1 is made while n is in flight: counts include what is in flight, as if each sampled row went on. A sequence
 // that turns out to have stopped is Ended; its row in flight is wasted and dropped.
 //
@@ -94,7 +94,8 @@ internal sealed class Scheduler
 
     public BatchPlan Plan()
     {
-        var plan = _plans[++_planIndex % NumPlans];
+        _planIndex++;
+        var plan = IdlePlan();
         plan.Clear();
         var budget = new PageBudget(_limits.TokensPerPage, _pool);
         budget.Give(-_drift);
@@ -103,7 +104,7 @@ internal sealed class Scheduler
         var promised = 0;
         PlanRunning(plan, ref budget, ref promised, decoding: true);
         PlanRunning(plan, ref budget, ref promised, decoding: false);
-        if (plan.Preempted.Count == 0 && !_skipCold && !_holdAdmission)
+        if (plan.Preempted.IsEmpty && !_skipCold && !_holdAdmission)
         {
             Admit(plan, ref budget, promised);
         }
@@ -128,7 +129,11 @@ internal sealed class Scheduler
         }
 
         _rowsInFlight += rows.Length;
+        plan.IsInFlight = true;
     }
+
+    /// The step of this plan was collected and each of its rows completed: its arrays may be filled again.
+    public static void Recycle(BatchPlan plan) => plan.IsInFlight = false;
 
     /// The engine deferred the plan while nothing was in flight. Answers the sequence that cannot go on even alone, or
     /// null if planning again may help.
@@ -192,6 +197,19 @@ internal sealed class Scheduler
         }
 
         _adapters.Unname(sequence.Adapters);
+    }
+
+    private BatchPlan IdlePlan()
+    {
+        foreach (var plan in _plans)
+        {
+            if (!plan.IsInFlight)
+            {
+                return plan;
+            }
+        }
+
+        throw new InvalidOperationException($"all {NumPlans} plans are in flight; collect and recycle one first");
     }
 
     private int PagesHeld(ScheduledSequence sequence) => PageBudget.PagesFor(sequence.NumComputed, _limits.TokensPerPage);

@@ -139,6 +139,8 @@ internal sealed class Drive
                 Sample((Tracked)sequences[i]);
             }
         }
+
+        Scheduler.Recycle(plan);
     }
 
     private void Sample(Tracked tracked)

@@ -27,6 +27,7 @@ public class SchedulerTests
             scheduler.Complete(sequence);
         }
 
+        Scheduler.Recycle(plan);
         return plan;
     }
 
