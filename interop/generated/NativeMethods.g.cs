@@ -19,8 +19,7 @@ internal static unsafe partial class NativeMethods
     /// <remarks>Thread: any.</remarks>
     [LibraryImport(Library, EntryPoint = "slora_abi_version")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
-    internal static partial uint AbiVersion(
-        );
+    internal static partial uint AbiVersion();
 
     /// <summary>
     /// One line about this build: version, compiler, build type. Static storage, zero-terminated, never null.
@@ -28,8 +27,7 @@ internal static unsafe partial class NativeMethods
     /// <remarks>Thread: any.</remarks>
     [LibraryImport(Library, EntryPoint = "slora_build_info")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
-    internal static partial byte* BuildInfo(
-        );
+    internal static partial byte* BuildInfo();
 
     /// <summary>
     /// The name of a status ("SLORA_DEFERRED_PAGES"), or "SLORA_UNKNOWN_STATUS". Static storage, zero-terminated.
@@ -58,8 +56,7 @@ internal static unsafe partial class NativeMethods
     /// <remarks>Thread: any.</remarks>
     [LibraryImport(Library, EntryPoint = "slora_layout_count")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
-    internal static partial ulong LayoutCount(
-        );
+    internal static partial ulong LayoutCount();
 
     /// <summary>Row `entry_idx` of the layout table in static storage, or null past its end.</summary>
     /// <remarks>Thread: any.</remarks>

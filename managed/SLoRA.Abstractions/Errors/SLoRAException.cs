@@ -25,7 +25,7 @@ public class SLoRAException : Exception
         : base(message, innerException) => Status = status;
 
     /// <summary>The status of the native library (<c>enum slora_status</c>); 0 if the error is not the library's.</summary>
-    public int Status { get; }
+    public int Status { get; init; }
 
     /// <summary>Whether the engine that threw can only be disposed.</summary>
     public bool IsFatal => Status <= FirstFatalStatus;

@@ -193,7 +193,11 @@ internal sealed class BindingsEmitter(HeaderModel model)
         w.Doc(function.Comment, function.Name);
         w.Line($"[LibraryImport(Library, EntryPoint = \"{function.Name}\")]");
         w.Line("[UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]");
-        w.Line($"internal static partial {_types.Of(function.Result)} {CSharpName.OfFunction(function.Name)}(");
-        w.Line($"    {string.Join(", ", parameters)});");
+        string head = $"internal static partial {_types.Of(function.Result)} {CSharpName.OfFunction(function.Name)}(";
+        w.Line(function.Parameters.Count == 0 ? head + ");" : head);
+        if (function.Parameters.Count > 0)
+        {
+            w.Line($"    {string.Join(", ", parameters)});");
+        }
     }
 }
