@@ -62,7 +62,7 @@ internal sealed class EngineLoop : IDisposable
 
     internal StepProbe? Probe { get; set; }
 
-    /// Called on the loop's thread, once, after everything was told of the fault.
+    /// Called on the loop's thread, once, before any request is told.
     public Action<Exception>? Faulted { get; set; }
 
     public void Start() => _thread.Start();
@@ -114,8 +114,8 @@ internal sealed class EngineLoop : IDisposable
             _thread.Join();
         }
 
+        // _wake stays: a Post that has just seen the loop open may still set it.
         _waker.Dispose();
-        _wake.Dispose();
     }
 
     private static void Complete(TaskCompletionSource done, Action action)
@@ -171,8 +171,8 @@ internal sealed class EngineLoop : IDisposable
         {
             EngineLog.LoopFaulted(_logger, error);
             _fault = error;
-            Close(new SLoRAException((error as SLoRAException)?.Status ?? 0, $"the engine failed: {error.Message}", error));
             Faulted?.Invoke(error);
+            Close(new SLoRAException((error as SLoRAException)?.Status ?? 0, $"the engine failed: {error.Message}", error));
         }
     }
 
@@ -182,15 +182,15 @@ internal sealed class EngineLoop : IDisposable
         foreach (var ticket in _tickets)
         {
             ticket.Stream.Fail(reason);
-            _waker.Mark(ticket.Stream);
+            ticket.Stream.Wake();
         }
 
         _tickets.Clear();
         RefuseCommands();
-        _waker.Signal();
         _idle?.TrySetResult();
     }
 
+    // On any thread, the waker's possibly gone: streams are woken directly.
     private void RefuseCommands()
     {
         while (_commands.TryDequeue(out var command))
@@ -198,13 +198,11 @@ internal sealed class EngineLoop : IDisposable
             if (command.Kind == LoopCommandKind.Start)
             {
                 command.Ticket!.Stream.Fail(new SLoRAException("the engine no longer takes requests", _fault));
-                _waker.Mark(command.Ticket.Stream);
+                command.Ticket.Stream.Wake();
             }
 
             command.Action?.Invoke();
         }
-
-        _waker.Signal();
     }
 
     private void Rest()
@@ -309,12 +307,12 @@ internal sealed class EngineLoop : IDisposable
         var status = _native.Submit(plan.Rows, plan.Prefetch);
         switch (status)
         {
-            case NativeStatus.Ok:
+            case StepStatus.Ok:
                 _scheduler.Commit(plan);
                 _inFlight.Enqueue(plan);
                 _adapterDeferredAt = 0;
                 return true;
-            case NativeStatus.DeferredAdapter:
+            case StepStatus.DeferredAdapter:
                 return OnAdapterDeferred();
             default:
                 return OnPagesDeferred();
@@ -381,7 +379,7 @@ internal sealed class EngineLoop : IDisposable
     {
         try
         {
-            if (_native.CreateSequence(sequence.ToStart()) != NativeStatus.Ok)
+            if (_native.CreateSequence(sequence.ToStart()) != StepStatus.Ok)
             {
                 _scheduler.Unadmit(sequence);
                 return false;
@@ -409,7 +407,7 @@ internal sealed class EngineLoop : IDisposable
     private void Collect()
     {
         var status = _native.Collect(_outcome);
-        if (status != NativeStatus.Ok)
+        if (status != StepStatus.Ok)
         {
             throw new InvalidOperationException($"collect answered {status} with {_inFlight.Count} steps in flight");
         }
@@ -507,6 +505,6 @@ internal sealed class EngineLoop : IDisposable
         var pages = PageBudget.PagesFor(sequence.NumTokens, _native.Geometry.TokensPerPage);
         EngineLog.RequestHopeless(_logger, sequence.Ticket.Id, sequence.NumTokens, pages, _native.Geometry.NumPages);
         var message = $"{sequence.NumTokens} tokens need {pages} pages; pinned adapters leave too few of the {_native.Geometry.NumPages} pages even for this request alone";
-        Fail(sequence, new OutOfDeviceMemoryException((int)NativeStatus.DeferredPages, message), isCreated: true);
+        Fail(sequence, new OutOfDeviceMemoryException((int)StepStatus.DeferredPages, message), isCreated: true);
     }
 }

@@ -90,6 +90,13 @@ internal sealed class TokenStream : IValueTaskSource
         return true;
     }
 
+    /// Wakes the reader from any thread without a token: it then looks at its cancellation token.
+    public void Cancel()
+    {
+        Fail(new OperationCanceledException());
+        Wake();
+    }
+
     /// Completes when there may be something to read or an error.
     public ValueTask WaitAsync()
     {

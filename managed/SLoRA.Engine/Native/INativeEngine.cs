@@ -10,15 +10,15 @@ internal interface INativeEngine : IDisposable
     NativeGeometry Geometry { get; }
 
     // Engine thread only, from here ...
-    NativeStatus CreateSequence(SequenceStart start);
+    StepStatus CreateSequence(SequenceStart start);
 
     void ReleaseSequence(ulong sequenceId);
 
     void PreemptSequence(ulong sequenceId);
 
-    NativeStatus Submit(ReadOnlySpan<PlannedRow> rows, ReadOnlySpan<ulong> prefetch);
+    StepStatus Submit(ReadOnlySpan<PlannedRow> rows, ReadOnlySpan<ulong> prefetch);
 
-    NativeStatus Collect(StepOutcome outcome);
+    StepStatus Collect(StepOutcome outcome);
 
     /// Proves the pool's invariants; throws if one is broken.
     void Check();

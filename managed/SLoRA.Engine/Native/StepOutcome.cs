@@ -3,7 +3,8 @@ namespace SLoRA.Engine.Native;
 
 internal sealed class StepOutcome(int maxRows, int maxLogprobs)
 {
-    private const int MaxEvents = 256;
+    // At least what the bindings take at a collect (StepBuffers).
+    private const int MaxEvents = 4096;
 
     public int NumRows { get; set; }
 

@@ -1,7 +1,7 @@
 // The answers of the native engine that are values: negative statuses are exceptions and never get here.
 namespace SLoRA.Engine.Native;
 
-internal enum NativeStatus
+internal enum StepStatus
 {
     Ok = 0,
     DeferredPages = 1,
