@@ -13,9 +13,9 @@ internal sealed class SpecialTokenFiles
     private List<int> _bosIds = [];
     private List<int> _eosIds = [];
 
-    internal string? BosText => _bosText;
-
-    internal string? EosText => _eosText;
+    // The names that transformers gives to chat templates.
+    private static readonly string[] TokenNames =
+        ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
     internal static SpecialTokenFiles Read(string folder)
     {
@@ -39,6 +39,27 @@ internal sealed class SpecialTokenFiles
         }
 
         return result;
+    }
+
+    // Texts of the special tokens by their names in the files, as far as the folder has them.
+    internal static Dictionary<string, string> ReadTexts(string folder)
+    {
+        Dictionary<string, string> texts = new(StringComparer.Ordinal);
+        foreach (string name in (ReadOnlySpan<string>)["tokenizer_config.json", "special_tokens_map.json"])
+        {
+            Visit(Path.Combine(folder, name), root =>
+            {
+                foreach (string token in TokenNames)
+                {
+                    if (TokenText(root[token]) is string text)
+                    {
+                        texts.TryAdd(token, text);
+                    }
+                }
+            });
+        }
+
+        return texts;
     }
 
     internal int? BosId(Func<string, int?> idOf) =>
