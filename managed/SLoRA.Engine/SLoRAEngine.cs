@@ -54,6 +54,12 @@ public sealed class SLoRAEngine : IAsyncDisposable
     /// <summary>The adapters.</summary>
     public IAdapterCatalog Adapters => _catalog;
 
+    /// Told how long each successful read of an adapter took.
+    internal Action<TimeSpan>? AdapterRead
+    {
+        set => _catalog.AdapterRead = value;
+    }
+
     internal EngineLoop Loop => _loop;
 
     /// Told of each request that ended, on its consumer's thread.

@@ -15,6 +15,9 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
     private volatile State _state = new(Empty, new CancellationTokenSource());
     private bool _isClosed;
 
+    /// Told how long each successful read took.
+    public Action<TimeSpan>? AdapterRead { get; set; }
+
     public IReadOnlyList<AdapterInfo> Adapters => Snapshot().Adapters;
 
     public AdapterCatalogSnapshot Snapshot()
@@ -45,8 +48,10 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
         ArgumentNullException.ThrowIfNull(source);
         source.Validate();
         RefuseTaken(source);
+        var started = time.GetTimestamp();
         var revision = await Task.Run(() => Read(source, progress, ct), ct).ConfigureAwait(false);
         Publish(source, revision);
+        AdapterRead?.Invoke(time.GetElapsedTime(started));
         EngineLog.AdapterLoaded(logger, source.Name, revision.Describe().LoraRank, revision.Describe().Bytes, revision.Pages);
         return revision.Describe();
     }

@@ -1,5 +1,6 @@
 // The text side of a model folder, and of adapter folders against it: tokenizer, chat templates.
 using SLoRA.Tokenizers;
+using SLoRA.Tokenizers.Templates;
 
 namespace SLoRA.Engine.Text;
 
@@ -19,13 +20,38 @@ internal sealed class ModelText : IAdapterFolderReader
     {
         try
         {
-            return new ModelText(HfTokenizer.LoadFromFolder(path), null);
+            return new ModelText(HfTokenizer.LoadFromFolder(path), ReadTemplate(path));
         }
-        catch (TokenizerException error)
+        catch (Exception error) when (error is TokenizerException or TemplateException)
         {
             throw new ModelLoadException(error.Message, error);
         }
     }
 
-    RenderChat? IAdapterFolderReader.Read(string path) => null;
+    RenderChat? IAdapterFolderReader.Read(string path)
+    {
+        try
+        {
+            return ReadTemplate(path);
+        }
+        catch (Exception error) when (error is TokenizerException or TemplateException)
+        {
+            throw new AdapterIncompatibleException(error.Message, error);
+        }
+    }
+
+    private static RenderChat? ReadTemplate(string path) =>
+        Tokenizers.Templates.ChatTemplate.LoadFromFolder(path) is { } template ? messages => Render(template, messages) : null;
+
+    private static string Render(ChatTemplate template, IReadOnlyList<PromptMessage> messages)
+    {
+        try
+        {
+            return template.Render([.. messages.Select(message => new TemplateMessage(message.Role, message.Content))]);
+        }
+        catch (TemplateException error)
+        {
+            throw new RequestInvalidException($"the chat template refused the messages: {error.Message}", "messages", error);
+        }
+    }
 }

@@ -94,6 +94,24 @@ public class AdapterCatalogTests
         Assert.Contains("the base model's name", reserved.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task An_adapter_s_own_chat_template_replaces_the_model_s()
+    {
+        await using var test = TestEngine.Start();
+        var folder = test.MakeAdapterFolder("a");
+        File.WriteAllText(Path.Combine(folder, "chat_template.jinja"), "{{ messages[0].content }}!");
+        await test.Engine.Adapters.LoadAsync(new AdapterSource("a", folder));
+        await test.LoadAdapterAsync("b");
+        var chat = Prompt.FromChat([new PromptMessage("user", "Hello")]);
+        var own = await test.GenerateAsync(With("a") with { Prompt = chat });
+        Assert.Equal(TestEngine.Tokenizer.Encode("Hello!", false), own[0].PromptTokenIds);
+        var base1 = await test.GenerateAsync(With("b") with { Prompt = chat });
+        var base2 = await test.GenerateAsync(new GenerationRequest { Prompt = chat, MaxOutputTokens = 3 });
+        Assert.Equal(base1[0].PromptTokenIds, base2[0].PromptTokenIds);
+        Assert.Contains("<|start_header_id|>user<|end_header_id|>", TestEngine.Tokenizer.Decode([.. base1[0].PromptTokenIds!], false), StringComparison.Ordinal);
+        Assert.True(test.Engine.Adapters.Find("a")!.HasChatTemplate);
+    }
+
     [Theory]
     [InlineData("sql-v2.1", true)]
     [InlineData("org/sql:latest", true)]
