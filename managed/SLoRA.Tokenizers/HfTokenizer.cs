@@ -24,7 +24,8 @@ public sealed class HfTokenizer : ITokenizer
     private readonly AddedTokenMatcher _rawMatcher;
     private readonly AddedTokenMatcher _normalizedMatcher;
 
-    internal HfTokenizer(TokenizerParts parts, int? bosId, IReadOnlyList<int> eosIds)
+    internal HfTokenizer(
+        TokenizerParts parts, int? bosId, IReadOnlyList<int> eosIds, IReadOnlyDictionary<string, string> specialTokens)
     {
         _parts = parts;
         _tokens = new TokenTable(parts.Model.Vocabulary, parts.AddedTokens);
@@ -36,6 +37,7 @@ public sealed class HfTokenizer : ITokenizer
             parts.AddedTokens.Where(token => token.Normalized).Select(token => (Normalize(token.Content), token)));
         BosId = bosId;
         EosIds = eosIds;
+        SpecialTokens = specialTokens;
     }
 
     /// <inheritdoc/>
@@ -46,6 +48,13 @@ public sealed class HfTokenizer : ITokenizer
 
     /// <inheritdoc/>
     public IReadOnlyList<int> EosIds { get; }
+
+    /// <summary>The special tokens that the folder names, from <c>bos_token</c> and the like to the token's text.</summary>
+    public IReadOnlyDictionary<string, string> SpecialTokens { get; }
+
+    internal TokenTable Tokens => _tokens;
+
+    internal MergeTable Merges => _parts.Model.Merges;
 
     /// <summary>Loads the tokenizer of a model folder.</summary>
     /// <param name="folder">Folder with <c>tokenizer.json</c>; <c>tokenizer_config.json</c>,

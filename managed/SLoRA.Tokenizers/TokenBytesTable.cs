@@ -26,7 +26,9 @@ internal sealed class TokenBytesTable(TokenTable tokens, DecoderPlan decoder)
         byte[] buffer = new byte[64];
         for (int id = 0; id < tokens.Count; id++)
         {
-            bytes.Write(buffer.AsSpan(0, BytesOf(tokens.Text(id), decoder, ref buffer)));
+            // First the count: BytesOf may put a larger buffer in place of this one.
+            int count = BytesOf(tokens.Text(id), decoder, ref buffer);
+            bytes.Write(buffer, 0, count);
             offsets[id + 1] = (int)bytes.Length;
         }
 

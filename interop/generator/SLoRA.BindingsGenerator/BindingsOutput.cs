@@ -20,13 +20,14 @@ internal static class BindingsOutput
             ("generated/NativeEnums.g.cs", bindings.Enums()),
             ("generated/NativeMethods.g.cs", bindings.Functions()),
             ("generated/NativeStructs.g.cs", bindings.Structs()),
+            ("generated/init_table.inc", layout.InitMacros()),
             ("generated/layout_table.inc", layout.XMacros()),
             ("abi/layout.golden", layout.Golden()),
             ("abi/exports.golden", layout.Exports()),
         ];
     }
 
-    public static void Write(string interopDirectory, HeaderModel model)
+    public static void Write(string interopDirectory, HeaderModel model, TextWriter output)
     {
         foreach ((string path, string text) in Render(model))
         {
@@ -35,7 +36,7 @@ internal static class BindingsOutput
             if (!File.Exists(file) || File.ReadAllText(file) != text)
             {
                 File.WriteAllText(file, text);
-                Console.WriteLine($"wrote {path}");
+                output.WriteLine($"wrote {path}");
             }
         }
     }

@@ -17,13 +17,10 @@ internal sealed partial class HeaderLint(HeaderModel model)
     private IReadOnlyList<string> Findings() =>
     [
         .. model.Inexpressible,
-        .. model.Includes.Where(i => !IsAllowedInclude(i)).Select(i => $"#include \"{i}\": only stdint.h and stddef.h"),
+        .. model.ForeignIncludes.Where(i => !s_systemIncludes.Contains(i)).Select(i => $"#include \"{i}\": only stdint.h and stddef.h"),
         .. model.Functions.SelectMany(f => FunctionFindings(f).Select(m => $"{f.Place}: {f.Name}: {m}")),
         .. model.Structs.SelectMany(s => StructFindings(s).Select(m => $"{s.Place}: {s.Name}: {m}")),
     ];
-
-    private static bool IsAllowedInclude(string name) =>
-        s_systemIncludes.Contains(name) || !name.Contains('/', StringComparison.Ordinal) && OwnHeader().IsMatch(name);
 
     private IEnumerable<string> FunctionFindings(FunctionDecl function)
     {
@@ -157,7 +154,4 @@ internal sealed partial class HeaderLint(HeaderModel model)
 
     [GeneratedRegex(@"\bSLORA_[A-Z0-9_]*[A-Z0-9]\b")]
     private static partial Regex StatusName();
-
-    [GeneratedRegex(@"^[a-z_]+\.h$")]
-    private static partial Regex OwnHeader();
 }

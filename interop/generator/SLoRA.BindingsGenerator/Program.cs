@@ -41,7 +41,8 @@ internal static class Program
         HeaderModel model = HeaderReader.Read(Path.Combine(interop, "include", "slora", "slora.h"));
         if (args.Contains("--lint"))
         {
-            return Report(HeaderLint.Run(model), $"{model.Functions.Count} exports and {model.Structs.Count} structs obey the sheet", output);
+            string good = $"{model.Functions.Count} exports and {model.Structs.Count} structs obey the sheet";
+            return Report(HeaderLint.Run(model), good, output);
         }
 
         if (args.Contains("--check"))
@@ -49,7 +50,7 @@ internal static class Program
             return Report(BindingsOutput.Differences(interop, model), "generated files are current", output);
         }
 
-        BindingsOutput.Write(interop, model);
+        BindingsOutput.Write(interop, model, output);
         return 0;
     }
 

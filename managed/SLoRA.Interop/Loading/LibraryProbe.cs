@@ -27,7 +27,7 @@ internal static unsafe class LibraryProbe
             catch (Exception e) when (e is DllNotFoundException or BadImageFormatException or EntryPointNotFoundException)
             {
                 last = e;
-                attempts.Add($"{path}: {LoaderWords(e)}");
+                attempts.Add(Attempt(path, LoaderWords(e)));
                 if (File.Exists(path))
                 {
                     break; // A broken library is to be mended; one found further on would hide it.
@@ -56,6 +56,10 @@ internal static unsafe class LibraryProbe
 
         return actual;
     }
+
+    // The loader's words often begin with the path already.
+    private static string Attempt(string path, string words) =>
+        words.StartsWith(path + ":", StringComparison.Ordinal) ? words : $"{path}: {words}";
 
     // The runtime puts two sentences of advice before the loader's own line(s); the latter name the cause.
     private static string LoaderWords(Exception e)

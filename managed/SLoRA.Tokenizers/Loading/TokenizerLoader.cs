@@ -25,7 +25,7 @@ internal static class TokenizerLoader
             parts.AddedTokens.FirstOrDefault(added => added.Content == token)?.Id
             ?? (parts.Model.TryGetId(token, out int id) ? id : null);
         SpecialTokenFiles files = SpecialTokenFiles.Read(folder);
-        return new HfTokenizer(parts, files.BosId(idOf), files.EosIds(idOf));
+        return new HfTokenizer(parts, files.BosId(idOf), files.EosIds(idOf), SpecialTokenFiles.ReadTexts(folder));
     }
 
     private static TokenizerParts ReadParts(JsonPart root)

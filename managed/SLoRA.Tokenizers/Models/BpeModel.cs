@@ -10,6 +10,8 @@ internal sealed class BpeModel(
 {
     internal IReadOnlyDictionary<string, int> Vocabulary => vocabulary;
 
+    internal MergeTable Merges => merges;
+
     internal bool TryGetId(string token, out int id) => vocabulary.TryGetValue(token, out id);
 
     // Appends the tokens of `piece` to `output`; `word` is scratch.

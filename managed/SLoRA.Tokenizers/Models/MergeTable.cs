@@ -16,5 +16,27 @@ internal sealed class MergeTable(int capacity)
         return found;
     }
 
+    // The first merge, by rank, that the other table does not have at the same rank; null where both are equal.
+    internal (int Left, int Right)? FirstDifference(MergeTable other)
+    {
+        ulong? difference = null;
+        int lowest = int.MaxValue;
+        Scan(this, other);
+        Scan(other, this);
+        return difference is ulong key ? ((int)(key >> 32), (int)(uint)key) : null;
+
+        void Scan(MergeTable one, MergeTable two)
+        {
+            foreach ((ulong pair, (int Rank, int MergedId) merge) in one._merges)
+            {
+                bool equal = two._merges.TryGetValue(pair, out (int Rank, int MergedId) same) && same == merge;
+                if (!equal && merge.Rank < lowest)
+                {
+                    (lowest, difference) = (merge.Rank, pair);
+                }
+            }
+        }
+    }
+
     private static ulong Key(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
 }

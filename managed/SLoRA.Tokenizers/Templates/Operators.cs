@@ -8,7 +8,7 @@ internal static class Operators
     {
         // The cast keeps whole numbers whole: without it all arms would become double.
         double number => (object)(name == "-" ? -number : number),
-        long or bool => name == "-" ? -Values.ToInteger(operand) : Values.ToInteger(operand),
+        long or bool => Integer(name, 0, Values.ToInteger(operand), line),
         Undefined undefined => throw undefined.Fail(line),
         _ => throw new TemplateException($"'{name}' does not take a value of type {Values.TypeName(operand)}", line),
     };

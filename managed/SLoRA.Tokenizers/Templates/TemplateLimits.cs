@@ -16,13 +16,13 @@ public sealed record TemplateLimits
     public int MaxNesting { get; init; } = 100;
 
     /// <summary>Most evaluated expressions and loop iterations in one rendering.</summary>
-    public int MaxSteps { get; init; } = 5_000_000;
+    public int MaxSteps { get; init; } = 1_000_000;
 
     /// <summary>Most characters of output, and of any text on the way.</summary>
-    public int MaxOutputChars { get; init; } = 16 * 1024 * 1024;
+    public int MaxOutputChars { get; init; } = 4 * 1024 * 1024;
 
     /// <summary>Most characters of all texts made or searched in one rendering.</summary>
-    public long MaxTextWork { get; init; } = 256L * 1024 * 1024;
+    public long MaxTextWork { get; init; } = 64L * 1024 * 1024;
 
     /// <summary>Most nested evaluations, which also bounds recursive macros and nested values.</summary>
     public int MaxDepth { get; init; } = 300;

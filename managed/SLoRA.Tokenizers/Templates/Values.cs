@@ -204,8 +204,7 @@ internal static class Values
             if (!AreEqual(x[i], y[i], line))
             {
                 // One level is enough for sort keys; deeper ones would recurse without a bound.
-                return x[i] is List<object?> or object?[]
-                    ? throw new TemplateException("nested lists cannot be ordered", line)
+                return x[i] is List<object?> or object?[]? throw new TemplateException("nested lists cannot be ordered", line)
                     : Compare(x[i], y[i], line);
             }
         }

@@ -122,8 +122,8 @@ internal sealed unsafe class HeaderReader
             case CursorKind.MacroDefinition when IsMacroFunctionLike(cursor) == 0:
                 _model.Macros.Add(new MacroDecl(Spelling(cursor), [.. Tokens(cursor).Skip(1)]));
                 break;
-            case CursorKind.Inclusion:
-                _model.Includes.Add(Spelling(cursor));
+            case CursorKind.Inclusion when !Path.Exists(Path.Combine(_includeDirectory, Spelling(cursor))):
+                _model.ForeignIncludes.Add(Spelling(cursor));
                 break;
         }
     }

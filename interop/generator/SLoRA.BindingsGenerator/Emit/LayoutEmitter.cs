@@ -55,6 +55,22 @@ internal sealed class LayoutEmitter(HeaderModel model)
         return w.ToString();
     }
 
+    public string InitMacros()
+    {
+        CodeWriter w = new();
+        w.Line("/* Every versioned struct with its INIT macro, for tests/abi. Define SLORA_INIT before including. Written by");
+        w.Line(" * interop/generator. */");
+        foreach (StructDecl type in model.Structs)
+        {
+            if (model.InitMacroOf(type) is { } macro)
+            {
+                w.Line($"SLORA_INIT({type.Name}, {macro.Name})");
+            }
+        }
+
+        return w.ToString();
+    }
+
     /// <summary>The symbols that the library must export, and no others.</summary>
     public string Exports() =>
         string.Concat(model.Functions.Select(f => f.Name).Order(StringComparer.Ordinal).Select(n => n + "\n"));

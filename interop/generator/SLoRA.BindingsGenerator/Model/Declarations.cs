@@ -35,8 +35,8 @@ internal sealed class HeaderModel
     public List<CallbackDecl> Callbacks { get; } = [];
     public List<MacroDecl> Macros { get; } = [];
 
-    /// <summary>Files named by #include in our own headers, e.g. "stdint.h".</summary>
-    public List<string> Includes { get; } = [];
+    /// <summary>Files named by #include that do not lie beside our headers, e.g. "stdint.h".</summary>
+    public List<string> ForeignIncludes { get; } = [];
 
     /// <summary>Things no binding can express, as "name: what it is".</summary>
     public List<string> Inexpressible { get; } = [];

@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# The one door to building, testing and running SLoRA. `./build.sh` alone lists the verbs; build.ps1 has the same ones.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+readonly VERBS="doctor build test lint format bindings demo slora bench asan tsan ci"
+readonly CONFIGURATION=Release
+readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
+
+# Debian packages that building, testing and linting need, and a file or command that shows each is there.
+readonly NEEDS=(
+  "g++:g++" "cmake:cmake" "ninja-build:ninja" "nlohmann-json3-dev:/usr/include/nlohmann/json.hpp"
+  "libgtest-dev:/usr/include/gtest/gtest.h" "clang-format:clang-format"
+  "libclang1-14:/usr/lib/llvm-14/lib/libclang.so.1"
+)
+
+usage() {
+  cat <<TEXT
+usage: ./build.sh VERB [ARGS]
+
+  doctor     says what is there, what is missing and how to get it
+  build      builds native and managed
+  test       builds and passes all tests; ends with one line "N passed, N failed"
+  lint       checks formats, bindings and the C headers' rules
+  format     mends formats
+  bindings   regenerates interop/generated from the headers  [--check | --with cppsharp]
+  demo       serves the demo model with its 18 adapters and shows one mixed batch  [--once]
+  slora      runs the command-line tool, for example: ./build.sh slora serve --help
+  bench      measures kernels and steps on this machine      [ARGS of bench_step]
+  asan       native tests under AddressSanitizer and UBSan
+  tsan       native tests under ThreadSanitizer
+  ci         lint, then test
+TEXT
+}
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
+
+is_there() {
+  case $1 in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
+
+missing_packages() {
+  local need
+  for need in "${NEEDS[@]}"; do
+    is_there "${need#*:}" || printf '%s ' "${need%%:*}"
+  done
+}
+
+readonly SDK_INSTALL='curl -sSL https://dot.net/v1/dotnet-install.sh | bash -s -- --channel 10.0 && export PATH="$HOME/.dotnet:$PATH"'
+
+has_sdk() { command -v dotnet >/dev/null 2>&1 && dotnet --list-sdks 2>/dev/null | grep -q '^1[0-9]\.'; }
+
+# Installs what is missing (as root), or says exactly how.
+setup() {
+  has_sdk || die "the .NET 10 SDK is missing; its official install command is: $SDK_INSTALL"
+  local packages
+  packages=$(missing_packages)
+  [ -n "$packages" ] || return 0
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    say "Installing: $packages"
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+  else
+    die "missing packages; run: sudo apt-get update && sudo apt-get install -y $packages"
+  fi
+}
+
+build_native() { # preset
+  [ -f "out/native/$1/build.ninja" ] || cmake --preset "$1" >/dev/null
+  cmake --build --preset "$1" | grep -v '^ninja: no work to do' || [ "${PIPESTATUS[0]}" = 0 ]
+}
+
+build_managed() {
+  dotnet build SLoRA.sln -c $CONFIGURATION --nologo -v quiet -clp:NoSummary
+}
+
+verb_doctor() {
+  local need command_or_file
+  if has_sdk; then say "ok       .NET SDK $(dotnet --version)"; else say "missing  .NET 10 SDK: $SDK_INSTALL"; fi
+  for need in "${NEEDS[@]}"; do
+    command_or_file=${need#*:}
+    if is_there "$command_or_file"; then say "ok       ${need%%:*}"; else say "missing  ${need%%:*}: apt-get install ${need%%:*}"; fi
+  done
+  if [ -f out/native/release/lib/libslora.so ] && [ -f "$CLI" ]; then
+    dotnet "$CLI" doctor
+  else
+    say "not built yet: ./build.sh build"
+  fi
+}
+
+verb_build() {
+  setup
+  build_native release
+  build_managed
+}
+
+verb_test() {
+  verb_build
+  local log=out/test passed=0 failed=0 status=0
+  mkdir -p $log
+  ctest --test-dir out/native/release --output-on-failure --no-tests=error 2>&1 | tee $log/ctest.log || status=1
+  dotnet test --solution SLoRA.sln -c $CONFIGURATION --no-build 2>&1 | tee $log/dotnet.log || status=1
+  # ctest: "97% tests passed, 1 tests failed out of 30"; dotnet: "  failed: 0" and "  succeeded: 120".
+  local total ctest_failed
+  total=$(sed -nE 's/.*tests failed out of ([0-9]+).*/\1/p' $log/ctest.log | tail -n 1)
+  ctest_failed=$(sed -nE 's/.*, ([0-9]+) tests failed out of.*/\1/p' $log/ctest.log | tail -n 1)
+  failed=$(sed -nE 's/^ *failed: ([0-9]+)$/\1/p' $log/dotnet.log | tail -n 1)
+  passed=$(sed -nE 's/^ *succeeded: ([0-9]+)$/\1/p' $log/dotnet.log | tail -n 1)
+  [ -n "$total" ] && [ -n "$passed" ] || status=1
+  passed=$((${passed:-0} + ${total:-0} - ${ctest_failed:-0}))
+  failed=$((${failed:-0} + ${ctest_failed:-0}))
+  [ $status = 0 ] || [ $failed != 0 ] || failed=1
+  say "$passed passed, $failed failed"
+  [ $failed = 0 ]
+}
+
+native_files() { git ls-files -- '*.cpp' '*.hpp' '*.h' '*.c' '*.cu' '*.cuh'; }
+
+verb_format() {
+  setup
+  native_files | xargs clang-format -i
+  dotnet format whitespace SLoRA.sln --exclude interop/generated
+}
+
+verb_lint() {
+  setup
+  native_files | xargs clang-format --dry-run -Werror
+  dotnet format whitespace SLoRA.sln --verify-no-changes --exclude interop/generated
+  verb_bindings --check
+  verb_bindings --lint
+}
+
+verb_bindings() {
+  setup
+  if [ "${1:-}" = --with ] && [ "${2:-}" = cppsharp ]; then
+    bash interop/cppsharp/run.sh
+    return
+  fi
+  dotnet run --project interop/generator/SLoRA.BindingsGenerator -c $CONFIGURATION -- "$@"
+}
+
+verb_demo() {
+  verb_build
+  dotnet "$CLI" demo --model assets/demo-model/base --adapters assets/demo-model/adapters "$@"
+}
+
+verb_slora() {
+  setup
+  build_native release >&2
+  dotnet build managed/SLoRA.Cli -c $CONFIGURATION --nologo -v quiet -clp:NoSummary >&2
+  exec dotnet "$CLI" "$@"
+}
+
+verb_bench() {
+  setup
+  build_native release
+  mkdir -p out/bench
+  out/native/release/bin/bench_host_kernels --json out/bench/host-kernels.json
+  out/native/release/bin/bench_step --models bench/models --json out/bench/step.json "$@"
+}
+
+sanitized_tests() { # preset, environment
+  setup
+  build_native "$1"
+  env "${@:2}" ctest --test-dir "out/native/$1" --output-on-failure --no-tests=error
+}
+
+verb_asan() { sanitized_tests asan ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; }
+verb_tsan() { sanitized_tests tsan TSAN_OPTIONS=halt_on_error=1; }
+
+verb_ci() {
+  verb_lint
+  verb_test
+}
+
+if [ $# = 0 ]; then
+  usage
+  exit 0
+fi
+verb=$1
+shift
+case " $VERBS " in
+  *" $verb "*) "verb_$verb" "$@" ;;
+  *) usage >&2; die "there is no verb '$verb'" ;;
+esac

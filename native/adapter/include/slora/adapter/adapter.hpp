@@ -1,0 +1,47 @@
+// One revision of one adapter in the engine: its host image, its module table on the device, and
+// where it is resident.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "slora/adapter/packed_image.hpp"
+#include "slora/device/device.hpp"
+
+namespace slora::adapter {
+
+// The values are those of enum slora_residency.
+enum class Residency : int32_t { kHost = 0, kLoading = 1, kDevice = 2 };
+
+// Everything below `image` and `module_table` is guarded by the engine's lock.
+struct Adapter {
+  Adapter(uint64_t adapter_id, PackedImage packed, device::Buffer table,
+          std::shared_ptr<device::Device> device)
+      : id(adapter_id),
+        image(std::move(packed)),
+        module_table(std::move(table)),
+        loaded(std::move(device)) {}
+
+  int32_t num_pages() const { return image.layout().num_pages; }
+  bool is_in_use() const { return num_in_flight > 0 || is_in_plan; }
+
+  const uint64_t id;
+  const PackedImage image;
+  const device::Buffer module_table;  // core::LoraModule [L, modules a layer] on the device
+
+  std::atomic<bool> is_pinned{false};
+  bool is_open = true;        // its handle has not been unloaded
+  int32_t num_sequences = 0;  // that hold it
+  int32_t num_in_flight = 0;  // steps in flight that read its pages
+  bool is_in_plan = false;    // named by the plan that is being reserved
+
+  Residency residency = Residency::kHost;
+  std::vector<int32_t> pages;                  // while loading or resident
+  device::Event loaded;                        // completes with the copy
+  std::list<Adapter*>::iterator lru_position;  // valid while loading or resident
+};
+
+}  // namespace slora::adapter

@@ -1,0 +1,16 @@
+// Reads a PEFT LoRA folder and matches it with a model: adapter_config.json and
+// adapter_model.safetensors. What is not implemented is refused by name, and so is every tensor
+// that no module takes: an adapter never does less than it says.
+#pragma once
+
+#include <string>
+
+#include "slora/adapter/adapter_source.hpp"
+#include "slora/adapter/peft_config.hpp"
+
+namespace slora::adapter {
+
+// kIo, kFormat or kUnsupported with file, key or tensor, value and limit.
+AdapterSource read_peft_adapter(const std::string& folder, const model::ModuleTable& table);
+
+}  // namespace slora::adapter

@@ -1,0 +1,90 @@
+// A batch as kernels read it: rows of one step packed side by side, cut into segments of one
+// adapter list, every table in one block of memory that one copy brings to the device.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "slora/device/device.hpp"
+#include "slora/kernels/kernel_api.hpp"
+
+namespace slora::batch {
+
+// One adapter of a row, where it is resident.
+struct AdapterUse {
+  uint64_t adapter_id;
+  float weight;
+  int32_t max_lora_rank;
+  const core::LoraModule* modules;  // device memory, [L, modules a layer]
+  const std::vector<int32_t>* pages;
+};
+
+// One row as the engine hands it over. Spans must stay valid during pack() only.
+struct RowInput {
+  int32_t history_slot;
+  int32_t first_token;  // position of the row's first token
+  int32_t num_tokens;
+  std::span<const int32_t> pages;  // of the whole sequence, enough for first_token + num_tokens
+  std::span<const AdapterUse> adapters;
+  bool wants_sample;
+  bool wants_logits;
+  // The sampling part is the sequence's own; logits_row and the bias range are filled in by pack().
+  kernels::SampleRow sampling;
+  std::span<const int32_t> bias_tokens;
+  std::span<const float> bias_values;
+};
+
+// Where a row's results lie. Indexed as the RowInputs were.
+struct RowOutput {
+  int32_t sample_idx;    // into the sampled tokens; -1 without a sample
+  int32_t logits_begin;  // first logits row; num_logits rows follow
+  int32_t num_logits;    // 0 unless the row wants logits
+};
+
+// Device pointers and counts of a packed batch. Valid until the staging block is packed again.
+struct Batch {
+  int32_t num_tokens;
+  int32_t num_rows;
+  int32_t num_outputs;  // tokens whose logits are computed
+  int32_t num_samples;
+  bool outputs_are_all_tokens;    // then output_rows is the identity
+  const int32_t* token_slot;      // [T]
+  const int32_t* token_position;  // [T]
+  const int32_t* token_page;      // [T]
+  const int32_t* row_offsets;     // [S + 1]
+  const int32_t* page_table;      // [S, page_table_stride]
+  int64_t page_table_stride;
+  const int32_t* output_rows;             // [num_outputs] packed token indices
+  kernels::LoraBatch lora;                // num_segments 0: base model only
+  int64_t lora_t_floats;                  // size of the intermediate
+  const kernels::SampleRow* sample_rows;  // [num_samples]
+  const int32_t* bias_tokens;
+  const float* bias_values;
+};
+
+// The pinned block a batch is packed into and its twin on the device. Grows, never shrinks; a step
+// in flight owns its block, so growing never touches memory that a copy reads.
+class BatchStaging {
+ public:
+  explicit BatchStaging(std::shared_ptr<device::Device> device) : device_(std::move(device)) {}
+
+  // Packs `rows` and enqueues the one copy on `stream`. Rows are reordered so that equal adapter
+  // lists are neighbours; out_outputs is in the order of `rows`.
+  Batch pack(std::span<const RowInput> rows, int32_t tokens_per_page, int32_t modules_a_layer,
+             device::Stream& stream, std::vector<RowOutput>& out_outputs);
+
+ private:
+  struct Layout;
+
+  void sort_rows(std::span<const RowInput> rows);
+  Layout measure(std::span<const RowInput> rows) const;
+  void reserve(uint64_t bytes);
+
+  std::shared_ptr<device::Device> device_;
+  device::Buffer pinned_;
+  device::Buffer on_device_;
+  std::vector<int32_t> order_;  // packed row -> input row
+};
+
+}  // namespace slora::batch

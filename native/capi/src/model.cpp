@@ -1,0 +1,121 @@
+// Exports of model.h.
+#include <cstdio>
+#include <map>
+#include <mutex>
+
+#include "handles.hpp"
+
+namespace slora::capi {
+
+#if defined(NDEBUG)
+void count_handle(const char*, int) {}
+#else
+namespace {
+
+// Static storage with a destructor that reports: a debug build names what a program forgot to
+// destroy.
+struct HandleCounts {
+  std::mutex mutex;
+  std::map<std::string, int> counts;
+  ~HandleCounts() {
+    for (const auto& [kind, count] : counts) {
+      if (count != 0)
+        std::fprintf(stderr, "slora: %d leaked handle(s) of %s\n", count, kind.c_str());
+    }
+  }
+};
+
+HandleCounts& handle_counts() {
+  static HandleCounts counts;
+  return counts;
+}
+
+}  // namespace
+
+void count_handle(const char* kind, int change) {
+  HandleCounts& all = handle_counts();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  all.counts[kind] += change;
+}
+#endif
+
+namespace {
+
+core::DType read_dtype(int32_t dtype) {
+  if (dtype < SLORA_DTYPE_F32 || dtype > SLORA_DTYPE_F16) {
+    fail(Status::kInvalidArgument, "compute_dtype is ", dtype, ", the limit is 0..2");
+  }
+  return static_cast<core::DType>(dtype);
+}
+
+engine::ModelOptions read_options(const slora_model_options& in) {
+  engine::ModelOptions options;
+  options.path = read_text(in.path, in.path_bytes, "path");
+  if (in.backend < SLORA_BACKEND_AUTO || in.backend > SLORA_BACKEND_CUDA) {
+    fail(Status::kInvalidArgument, "backend is ", in.backend, ", the limit is 0..2");
+  }
+  options.backend = static_cast<engine::BackendKind>(in.backend);
+  options.compute_dtype = read_dtype(in.compute_dtype);
+  options.device_idx = in.device_idx;
+  if (in.num_threads < 0 || in.num_threads > 256) {
+    fail(Status::kInvalidArgument, "num_threads is ", in.num_threads, ", the limit is 0..256");
+  }
+  options.num_threads = in.num_threads;
+  options.is_synthetic = in.synthetic != 0;
+  options.synthetic_seed = in.synthetic_seed;
+  return options;
+}
+
+slora_model_info describe(const engine::Model& model) {
+  const model::ModelConfig& config = model.config;
+  slora_model_info info = SLORA_MODEL_INFO_INIT;
+  info.backend = model.backend.is_cuda ? SLORA_BACKEND_CUDA : SLORA_BACKEND_HOST;
+  write_text(info.architecture, std::string(config.architecture->name));
+  info.compute_dtype = static_cast<int32_t>(model.weights->dtype());
+  info.num_layers = static_cast<uint32_t>(config.num_layers);
+  info.hidden_size = static_cast<uint32_t>(config.hidden_size);
+  info.intermediate_size = static_cast<uint32_t>(config.intermediate_size);
+  info.num_heads = static_cast<uint32_t>(config.num_heads);
+  info.num_kv_heads = static_cast<uint32_t>(config.num_kv_heads);
+  info.head_size = static_cast<uint32_t>(config.head_size);
+  info.vocab_size = static_cast<uint32_t>(config.vocab_size);
+  info.max_position = static_cast<uint32_t>(config.max_position);
+  info.num_threads = static_cast<uint32_t>(model.device_info.num_threads);
+  info.num_parameters = model.num_parameters;
+  info.weight_bytes = model.weights->step_bytes(model.is_tied);
+  return info;
+}
+
+}  // namespace
+}  // namespace slora::capi
+
+using namespace slora;
+
+extern "C" {
+
+slora_model* slora_model_load(const slora_model_options* options, slora_error* error) {
+  return capi::guarded_create<slora_model>("slora_model_load", error, [&] {
+    const slora_model_options in = capi::read_struct(options, "options");
+    capi::CallerProgress progress(in.progress);
+    auto* handle = new slora_model{engine::load_model(capi::read_options(in), &progress)};
+    capi::count_handle("slora_model", 1);
+    return handle;
+  });
+}
+
+int32_t slora_model_get_info(const slora_model* model, slora_model_info* out_info,
+                             slora_error* error) {
+  return capi::guarded("slora_model_get_info", error, [&] {
+    capi::require(model, "model");
+    capi::write_struct(out_info, capi::describe(*model->model), "out_info");
+    return core::Status::kOk;
+  });
+}
+
+void slora_model_destroy(slora_model* model) {
+  if (!model) return;
+  capi::count_handle("slora_model", -1);
+  delete model;
+}
+
+}  // extern "C"

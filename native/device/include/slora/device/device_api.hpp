@@ -1,0 +1,70 @@
+// The device half of the backend seam: one C table of functions for memory, streams, events and
+// copies. C++17.
+//
+// Two compilers build the two sides (the CUDA plugin and the library), so only plain data crosses:
+// no C++ type with behaviour, no exception, no allocation that the other side frees. Every function
+// answers a core::Status value; on failure it fills ApiError with one line.
+#pragma once
+
+#include <cstdint>
+
+namespace slora::device {
+
+inline constexpr uint32_t kDeviceApiVersion = 1;
+
+struct ApiError {
+  char message[512];
+};
+
+enum class MemoryKind : int32_t {
+  kDevice = 0,  // what kernels read and write; 64-byte aligned at least
+  kPinned = 1,  // host memory that async copies may use; plain aligned memory on the host backend
+};
+
+enum class StreamKind : int32_t { kCompute = 0, kCopy = 1 };
+
+struct DeviceInfo {
+  uint64_t memory_bytes;
+  uint64_t free_memory_bytes;
+  int32_t device_count;
+  int32_t num_threads;  // host backend: compute threads; CUDA: 0
+  char name[128];
+  char features[128];
+};
+
+struct DeviceApi {
+  uint32_t struct_size;
+  uint32_t api_version;
+
+  // num_threads: compute threads of the host backend, 0 = one a core; ignored by CUDA.
+  int32_t (*open)(int32_t device_idx, int32_t num_threads, void** out_device, ApiError* error);
+  void (*close)(void* device);
+  int32_t (*describe)(void* device, DeviceInfo* out_info, ApiError* error);
+
+  int32_t (*memory_alloc)(void* device, MemoryKind kind, uint64_t bytes, void** out_memory,
+                          ApiError* error);
+  void (*memory_free)(void* device, MemoryKind kind, void* memory);
+
+  // Work on one stream runs in order. Streams run beside each other.
+  int32_t (*stream_create)(void* device, StreamKind kind, void** out_stream, ApiError* error);
+  void (*stream_destroy)(void* stream);  // waits for its work
+  int32_t (*stream_synchronize)(void* stream, ApiError* error);
+
+  // An event is complete once all work enqueued before its last record has run; an unrecorded event
+  // is complete.
+  int32_t (*event_create)(void* device, void** out_event, ApiError* error);
+  void (*event_destroy)(void* event);
+  int32_t (*event_record)(void* event, void* stream, ApiError* error);
+  int32_t (*stream_wait_event)(void* stream, void* event, ApiError* error);
+  int32_t (*event_query)(void* event, int32_t* out_is_complete, ApiError* error);
+  int32_t (*event_synchronize)(void* event, ApiError* error);
+  // Time between two complete recorded events.
+  int32_t (*event_elapsed_ns)(void* begin, void* end, uint64_t* out_ns, ApiError* error);
+
+  // Copies between any two of device and pinned memory. Both must stay valid until the stream has
+  // passed the copy.
+  int32_t (*copy_async)(void* stream, void* destination, const void* source, uint64_t bytes,
+                        ApiError* error);
+};
+
+}  // namespace slora::device

@@ -1,0 +1,66 @@
+// A host stream: one thread that runs commands in the order of their enqueueing.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "slora/device/host_device.hpp"
+
+namespace slora::device {
+
+// Counts records; complete when as many have been reached as were enqueued.
+struct HostEvent {
+  std::mutex mutex;
+  std::condition_variable reached;
+  uint64_t recorded = 0;                       // records enqueued
+  uint64_t completed = 0;                      // records that their stream has passed
+  std::chrono::steady_clock::time_point time;  // of the last completion
+};
+
+// A team and the lock that lets the streams which share it take turns, a command at a time.
+struct SharedTeam {
+  explicit SharedTeam(int32_t num_threads) : team(num_threads) {}
+  std::mutex mutex;
+  ThreadTeam team;
+};
+
+class HostStream {
+ public:
+  // `team` runs this stream's commands. A copy stream gets a team of one of its own, so that it
+  // runs beside compute.
+  explicit HostStream(std::shared_ptr<SharedTeam> team);
+  ~HostStream();
+  HostStream(const HostStream&) = delete;
+  HostStream& operator=(const HostStream&) = delete;
+
+  void enqueue(HostCommand command, const void* params, uint32_t bytes);
+  void synchronize();
+
+ private:
+  struct alignas(64) Slot {
+    HostCommand command;
+    alignas(16) unsigned char params[kHostCommandParamsBytes];
+  };
+  // More than the commands of two steps of a deep model (about 12 a layer), so that enqueueing
+  // rarely waits.
+  static constexpr uint64_t kSlots = 4096;
+
+  void run();
+
+  std::shared_ptr<SharedTeam> team_;
+  std::unique_ptr<Slot[]> slots_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::condition_variable drained_;
+  uint64_t head_ = 0;  // next to run
+  uint64_t tail_ = 0;  // next to fill
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace slora::device

@@ -1,0 +1,205 @@
+// The engine: pool, adapters, sequences and the step transaction.
+//
+// One lock guards all state. submit, collect and the sequence calls come from one thread at a time;
+// adapters are loaded and unloaded from any. Waiting for the device happens without the lock.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "slora/adapter/residency_cache.hpp"
+#include "slora/core/status.hpp"
+#include "slora/engine/model.hpp"
+#include "slora/engine/sequence.hpp"
+#include "slora/memory/page_pool.hpp"
+
+namespace slora::engine {
+
+struct EngineOptions {
+  uint32_t tokens_per_page = 0;
+  uint64_t pool_bytes = 0;
+  uint64_t host_adapter_bytes = 0;
+  uint32_t max_sequences = 0;
+  uint32_t max_batch_tokens = 0;
+  uint32_t max_batch_rows = 0;
+  uint32_t max_context = 0;
+  bool check_every_step = false;
+};
+
+// The limits in force, after defaults.
+struct EngineLimits {
+  int32_t max_sequences;
+  int32_t max_batch_tokens;
+  int32_t max_batch_rows;
+  int32_t max_context;
+};
+
+inline constexpr int32_t kMaxLogprobs = 20;
+
+struct PlanRow {
+  uint64_t sequence_id;
+  uint32_t num_tokens;
+  uint32_t first_token;
+  bool wants_sample;
+  bool wants_logits;
+};
+
+struct PoolCounters {
+  uint32_t total_pages, free_pages, kv_pages, adapter_pages, evictable_pages;
+  uint32_t num_sequences, resident_adapters, host_adapters;
+  uint64_t host_adapter_bytes;
+  adapter::ResidencyCounters residency;
+  uint64_t preemptions, steps, tokens;
+};
+
+struct SequenceInfo {
+  uint32_t num_tokens, num_computed, num_pages;
+};
+
+struct AdapterOptions {
+  std::string path;
+  uint64_t synthetic_seed = 0;
+  uint32_t synthetic_lora_rank = 0;  // > 0: synthetic
+  uint32_t synthetic_modules = 0;
+  bool is_pinned = false;
+};
+
+struct AdapterState {
+  uint32_t num_sequences;
+  adapter::Residency residency;
+};
+
+// What collect hands out. Pointers are into the step's own memory and valid during the visit.
+struct StepView {
+  struct Row {
+    uint64_t sequence_id;
+    bool is_dropped;
+    int32_t token_id;  // -1: none sampled
+    float logprob;
+    int32_t num_logprobs;
+    const int32_t* top_tokens;
+    const float* top_logprobs;
+    int32_t num_logit_tokens;
+    const float* logits;  // [num_logit_tokens, V]
+  };
+  std::vector<Row> rows;
+  uint64_t step_idx = 0;
+  uint64_t device_ns = 0;
+};
+
+// Room that collect needs in the caller's arrays.
+struct StepNeeds {
+  uint64_t rows, logprobs, logits;
+};
+
+class Engine {
+ public:
+  Engine(std::shared_ptr<Model> model, const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const Model& model() const { return *model_; }
+  const memory::ArenaGeometry& geometry() const { return arena_.geometry(); }
+  const EngineLimits& limits() const { return limits_; }
+
+  PoolCounters counters() const;
+  void page_owners(std::span<uint8_t> out_owners) const;
+
+  // Throws kInternal naming the broken invariant, and poisons the engine.
+  void check();
+
+  // Waits for steps in flight and ends every sequence. The engine then serves no more than adapter
+  // handles.
+  void shutdown();
+
+  core::Status create_sequence(const SequenceOptions& options);
+  void release_sequence(uint64_t sequence_id);
+  void preempt_sequence(uint64_t sequence_id);
+  SequenceInfo sequence_info(uint64_t sequence_id) const;
+
+  // kOk, or a deferred status with nothing changed; throws for errors, with nothing changed unless
+  // the class is fatal.
+  core::Status submit(std::span<const PlanRow> rows,
+                      std::span<const uint64_t> prefetch_adapter_ids);
+
+  // False if no step is in flight. Blocks until the oldest one has run.
+  bool await_oldest(StepNeeds* out_needs);
+  // Hands out the awaited step and lets go of what it held.
+  void collect(StepView& out_view);
+  size_t take_residency_events(adapter::ResidencyEvent* out_events, size_t capacity);
+  // To be called when the caller is done with the StepView.
+  void finish_collect();
+
+  std::shared_ptr<adapter::Adapter> load_adapter(const AdapterOptions& options,
+                                                 model::LoadProgress* progress);
+  void unload_adapter(const std::shared_ptr<adapter::Adapter>& adapter);
+  AdapterState adapter_state(const adapter::Adapter& adapter) const;
+
+ private:
+  struct Step;
+  struct Need;
+
+  void throw_if_poisoned() const;
+  [[noreturn]] void poison(core::Status status, const std::string& message);
+  Sequence& find_sequence(uint64_t sequence_id) const;
+  void check_row(size_t row_idx, const PlanRow& row, Sequence& sequence) const;
+  void resolve_rows(std::span<const PlanRow> rows, Step& step);
+  core::Status reserve(Step& step);
+  void prefetch(std::span<const uint64_t> adapter_ids);
+  void launch(Step& step);
+  void sample(const batch::Batch& batch);
+  void copy_results(Step& step, const batch::Batch& batch);
+  void commit(Step& step);
+  void destroy_sequence(Sequence& sequence);
+  void release_pages(Sequence& sequence);
+  void forget_if_unused(adapter::Adapter& adapter);
+  void upload_prompt(const Sequence& sequence, const SequenceOptions& options);
+  std::string broken_invariant() const;
+  device::Buffer upload_table(const std::vector<core::LoraModule>& modules);
+  Step& oldest() { return *steps_[oldest_ % steps_.size()]; }
+
+  std::shared_ptr<Model> model_;
+  EngineLimits limits_;
+  bool check_every_step_;
+  uint64_t host_adapter_budget_;
+  memory::Arena arena_;
+  memory::PagePool pool_;
+  forward::ForwardPass forward_;
+  device::Stream compute_;
+  device::Stream upload_;  // prompts and module tables: waited for at once, so it must not queue
+                           // behind adapter loads
+
+  mutable std::mutex mutex_;
+  core::Status poisoned_ = core::Status::kOk;
+  std::string poison_message_;
+  adapter::ResidencyCache residency_;
+  std::unordered_map<uint64_t, std::shared_ptr<adapter::Adapter>>
+      adapters_;  // open, or held by a sequence
+  uint64_t next_adapter_id_ = 1;
+  uint64_t host_adapter_bytes_ = 0;
+
+  std::unordered_map<uint64_t, std::unique_ptr<Sequence>> sequences_;  // those the caller may name
+  std::vector<std::unique_ptr<Sequence>> leaving_;                     // released, still in flight
+  std::vector<int32_t> free_slots_;
+  device::Buffer history_;  // int32 [max_sequences, history_stride_]
+  int64_t history_stride_;
+  device::Buffer prompt_staging_;
+  device::Buffer
+      sampled_;  // ResultLayout on the device; each step copies it out before the next one writes
+  device::Buffer sample_workspace_;
+  std::mutex upload_mutex_;  // orders users of upload_ and its staging memory
+
+  std::vector<std::unique_ptr<Step>> steps_;  // ring: steps oldest_ .. newest_ - 1 are in flight
+  uint64_t oldest_ = 0;
+  uint64_t newest_ = 0;
+  uint64_t num_plans_ = 0;
+  uint64_t num_preemptions_ = 0;
+  uint64_t num_tokens_ = 0;
+};
+
+}  // namespace slora::engine

@@ -1,0 +1,20 @@
+// A backend in use: one open device and the two tables that drive it.
+#pragma once
+
+#include <memory>
+
+#include "slora/device/device.hpp"
+#include "slora/kernels/kernel_api.hpp"
+
+namespace slora::forward {
+
+struct Backend {
+  std::shared_ptr<device::Device> device;
+  const kernels::KernelApi* kernels = nullptr;
+  bool is_cuda = false;
+};
+
+// Turns a kernel's status into core::Error; `name` says which.
+void expect_launched(int32_t status, const char* name);
+
+}  // namespace slora::forward

@@ -1,0 +1,93 @@
+// The layer loop: base model and LoRA deltas, from the batch's tokens to logits. Written once for
+// every architecture and backend; it enqueues kernels and never waits.
+#pragma once
+
+#include "slora/batch/batch.hpp"
+#include "slora/forward/backend.hpp"
+#include "slora/forward/model_weights.hpp"
+#include "slora/memory/arena.hpp"
+#include "slora/model/module_table.hpp"
+
+namespace slora::forward {
+
+// What a pass reads of a loaded model. The model outlives the pass.
+struct ModelView {
+  const model::ModelConfig* config;
+  const model::ModuleTable* modules;
+  const ModelWeights* weights;
+  bool is_tied;
+};
+
+// The history of every sequence slot, on the device.
+struct History {
+  int32_t* tokens;  // [slots, stride]
+  int64_t stride;
+};
+
+class ForwardPass {
+ public:
+  // Takes the activations of max_batch_tokens tokens and the logits of max_outputs rows once.
+  ForwardPass(Backend backend, ModelView model, const memory::Arena& arena, int32_t max_context,
+              int32_t max_batch_tokens, int32_t max_outputs);
+
+  // Makes room for `outputs` logits rows and `lora_t_floats` of intermediate. Only while nothing is
+  // in flight on the stream: it may replace the buffers.
+  bool needs_more_room(int32_t outputs, int64_t lora_t_floats) const;
+  void make_room(int32_t outputs, int64_t lora_t_floats);
+
+  // Enqueues the whole pass. Afterwards logits() holds [num_outputs, V] in the order of
+  // batch.output_rows.
+  void run(device::Stream& stream, const batch::Batch& batch, const History& history);
+
+  const float* logits() const { return logits_.as<float>(); }
+
+ private:
+  // The modules of one packed matrix that share its input: what one shrink and one expand launch
+  // cover.
+  struct LoraGroup {
+    int32_t count = 0;
+    int32_t module_idx[kernels::kMaxFusedModules] = {};
+    int64_t out_dim[kernels::kMaxFusedModules] = {};
+    int64_t column_offset[kernels::kMaxFusedModules] = {};
+    int64_t in_dim = 0;
+  };
+
+  const LoraGroup& group(model::MatrixKind kind) const {
+    return groups_[static_cast<size_t>(kind)];
+  }
+  void embed(void* stream, const batch::Batch& batch, const History& history);
+  void attention_half(void* stream, const batch::Batch& batch, int32_t layer_idx);
+  void mlp_half(void* stream, const batch::Batch& batch, int32_t layer_idx);
+  void head(void* stream, const batch::Batch& batch);
+  void norm(void* stream, const float* weight, const void* delta, void* y,
+            const int32_t* row_indices, int32_t num_rows);
+  // y = x W^T, then each segment's adapters on top.
+  void linear(void* stream, const batch::Batch& batch, model::MatrixKind kind, int32_t layer_idx,
+              const void* x, int64_t x_stride, void* y);
+  void lora(void* stream, const batch::Batch& batch, const LoraGroup& group, int32_t layer_idx,
+            const void* x, int64_t x_stride, void* y, int64_t y_stride);
+  device::Buffer activations(int64_t rows, int64_t columns) const;
+
+  Backend backend_;
+  ModelView model_;
+  const memory::Arena& arena_;
+  core::DType activation_dtype_;
+  LoraGroup groups_[6];
+  int32_t max_outputs_;
+  int64_t lora_t_floats_ = 0;
+
+  device::Buffer rope_table_;
+  device::Buffer residual_;   // [T, H]
+  device::Buffer normed_;     // [T, H]
+  device::Buffer qkv_;        // [T, (N + 2 KV) D]
+  device::Buffer attended_;   // [T, N D]
+  device::Buffer gate_up_;    // [T, 2 F]
+  device::Buffer activated_;  // [T, F]
+  device::Buffer
+      delta_;  // [T, H] output of o or down, added to the residual by the norm that follows
+  device::Buffer lora_t_;
+  device::Buffer logits_;  // [outputs, V] fp32
+  device::Buffer workspace_;
+};
+
+}  // namespace slora::forward

@@ -1,0 +1,287 @@
+// A layer is nine kernels, twelve and more with adapters. The sum into the residual rides in the
+// norm that follows it, so a layer's output lives in delta_ until the next norm reads it.
+#include "slora/forward/forward_pass.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "slora/core/check.hpp"
+
+namespace slora::forward {
+
+using model::MatrixKind;
+using model::VectorKind;
+
+ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& arena,
+                         int32_t max_context, int32_t max_batch_tokens, int32_t max_outputs)
+    : backend_(std::move(backend)), model_(model), arena_(arena), max_outputs_(max_outputs) {
+  const model::ModelConfig& config = *model_.config;
+  activation_dtype_ = backend_.kernels->activation_dtype(model_.weights->dtype());
+
+  for (int32_t i = 0; i < model_.modules->num_modules(); ++i) {
+    const model::LinearModule& module = model_.modules->modules[static_cast<size_t>(i)];
+    LoraGroup& group = groups_[static_cast<size_t>(module.group)];
+    SLORA_CHECK(group.count < kernels::kMaxFusedModules);
+    group.module_idx[group.count] = i;
+    group.out_dim[group.count] = module.out_dim;
+    group.column_offset[group.count] = module.column_offset;
+    group.in_dim = module.in_dim;
+    ++group.count;
+  }
+
+  const int64_t t = max_batch_tokens;
+  const int64_t query = int64_t{config.num_heads} * config.head_size;
+  const int64_t key_value = int64_t{config.num_kv_heads} * config.head_size;
+  residual_ = activations(t, config.hidden_size);
+  normed_ = activations(t, config.hidden_size);
+  qkv_ = activations(t, query + 2 * key_value);
+  attended_ = activations(t, query);
+  gate_up_ = activations(t, 2 * config.intermediate_size);
+  activated_ = activations(t, config.intermediate_size);
+  delta_ = activations(t, config.hidden_size);
+  const int64_t widest = std::max({config.hidden_size, query, config.intermediate_size});
+  workspace_ =
+      device::Buffer(backend_.device, device::MemoryKind::kDevice,
+                     backend_.kernels->gemm_workspace_bytes(model_.weights->dtype(), t, widest));
+
+  const std::vector<float> table = model::rope_table(config, max_context);
+  const uint64_t table_bytes = table.size() * sizeof(float);
+  rope_table_ = device::Buffer(backend_.device, device::MemoryKind::kDevice, table_bytes);
+  device::Buffer staging(backend_.device, device::MemoryKind::kPinned, table_bytes);
+  std::memcpy(staging.data(), table.data(), table_bytes);
+  device::Stream upload(backend_.device, device::StreamKind::kCopy);
+  upload.copy(rope_table_.data(), staging.data(), table_bytes);
+  upload.synchronize();
+  make_room(max_outputs, 0);
+}
+
+device::Buffer ForwardPass::activations(int64_t rows, int64_t columns) const {
+  return device::Buffer(
+      backend_.device, device::MemoryKind::kDevice,
+      static_cast<uint64_t>(rows * columns * core::dtype_bytes(activation_dtype_)));
+}
+
+bool ForwardPass::needs_more_room(int32_t outputs, int64_t lora_t_floats) const {
+  return outputs > max_outputs_ || lora_t_floats > lora_t_floats_;
+}
+
+void ForwardPass::make_room(int32_t outputs, int64_t lora_t_floats) {
+  if (logits_.bytes() == 0 || outputs > max_outputs_) {
+    max_outputs_ = std::max(max_outputs_, outputs);
+    logits_ = device::Buffer(
+        backend_.device, device::MemoryKind::kDevice,
+        static_cast<uint64_t>(max_outputs_) * model_.config->vocab_size * sizeof(float));
+  }
+  if (lora_t_floats > lora_t_floats_) {
+    // Half as much again: adapters of growing rank should not each cost a wait.
+    lora_t_floats_ = lora_t_floats + lora_t_floats / 2;
+    lora_t_ = device::Buffer(backend_.device, device::MemoryKind::kDevice,
+                             static_cast<uint64_t>(lora_t_floats_) * sizeof(float));
+  }
+}
+
+void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history) {
+  SLORA_CHECK(!needs_more_room(batch.num_outputs, batch.lora_t_floats));
+  embed(stream.handle(), batch, history);
+  for (int32_t layer_idx = 0; layer_idx < model_.config->num_layers; ++layer_idx) {
+    attention_half(stream.handle(), batch, layer_idx);
+    mlp_half(stream.handle(), batch, layer_idx);
+  }
+  if (batch.num_outputs > 0) head(stream.handle(), batch);
+}
+
+void ForwardPass::embed(void* stream, const batch::Batch& batch, const History& history) {
+  const Matrix& embedding = model_.weights->matrix(MatrixKind::kEmbedding, -1);
+  kernels::EmbedParams params{};
+  params.weight = embedding.packed.data();
+  params.weight_dtype = model_.weights->dtype();
+  params.activation_dtype = activation_dtype_;
+  params.vocab_size = embedding.n;
+  params.hidden_size = embedding.k;
+  params.history = history.tokens;
+  params.history_stride = history.stride;
+  params.token_slot = batch.token_slot;
+  params.token_position = batch.token_position;
+  params.num_tokens = batch.num_tokens;
+  params.scale = model_.config->architecture->embed_scale == model::EmbedScale::kSqrtHidden
+                     ? std::sqrt(static_cast<float>(embedding.k))
+                     : 1.0f;
+  params.out = residual_.data();
+  expect_launched(backend_.kernels->embed(stream, &params), "embed");
+}
+
+void ForwardPass::norm(void* stream, const float* weight, const void* delta, void* y,
+                       const int32_t* row_indices, int32_t num_rows) {
+  kernels::NormParams params{};
+  params.residual = residual_.data();
+  params.delta = delta;
+  params.weight = weight;
+  params.y = y;
+  params.row_indices = row_indices;
+  params.activation_dtype = activation_dtype_;
+  params.num_rows = num_rows;
+  params.hidden_size = model_.config->hidden_size;
+  params.eps = static_cast<float>(model_.config->rms_norm_eps);
+  params.weight_offset = model_.config->architecture->norm_weight_offset;
+  expect_launched(backend_.kernels->norm(stream, &params), "norm");
+}
+
+void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kind,
+                         int32_t layer_idx, const void* x, int64_t x_stride, void* y) {
+  const Matrix& matrix = model_.weights->matrix(kind, layer_idx);
+  kernels::GemmParams params{};
+  params.x = x;
+  params.x_stride = x_stride;
+  params.w = matrix.packed.data();
+  params.weight_dtype = model_.weights->dtype();
+  params.activation_dtype = activation_dtype_;
+  params.m = batch.num_tokens;
+  params.n = matrix.n;
+  params.k = matrix.k;
+  params.y = y;
+  params.y_stride = matrix.n;
+  params.workspace = workspace_.data();
+  expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
+  lora(stream, batch, group(kind), layer_idx, x, x_stride, y, matrix.n);
+}
+
+void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup& group,
+                       int32_t layer_idx, const void* x, int64_t x_stride, void* y,
+                       int64_t y_stride) {
+  if (batch.lora.num_segments == 0 || group.count == 0) return;
+  kernels::LoraShrinkParams shrink{};
+  shrink.batch = batch.lora;
+  shrink.x = x;
+  shrink.x_stride = x_stride;
+  shrink.activation_dtype = activation_dtype_;
+  shrink.page_dtype = model_.weights->dtype();
+  shrink.in_dim = group.in_dim;
+  shrink.layer_idx = layer_idx;
+  shrink.num_fused = group.count;
+  shrink.slice = arena_.slice(layer_idx);
+  shrink.page_bytes = arena_.geometry().page_bytes;
+  shrink.t = lora_t_.as<float>();
+  kernels::LoraExpandParams expand{};
+  expand.batch = batch.lora;
+  expand.t = lora_t_.as<float>();
+  expand.y = y;
+  expand.y_stride = y_stride;
+  expand.activation_dtype = activation_dtype_;
+  expand.page_dtype = model_.weights->dtype();
+  expand.layer_idx = layer_idx;
+  expand.num_fused = group.count;
+  expand.slice = arena_.slice(layer_idx);
+  expand.page_bytes = arena_.geometry().page_bytes;
+  for (int32_t i = 0; i < group.count; ++i) {
+    shrink.module_idx[i] = expand.module_idx[i] = group.module_idx[i];
+    expand.out_dim[i] = group.out_dim[i];
+    expand.column_offset[i] = group.column_offset[i];
+  }
+  expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
+  expect_launched(backend_.kernels->lora_expand(stream, &expand), "lora_expand");
+}
+
+void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
+  const model::ModelConfig& config = *model_.config;
+  const memory::ArenaGeometry& geometry = arena_.geometry();
+  const int64_t query = int64_t{config.num_heads} * config.head_size;
+  const int64_t qkv_width = query + 2 * int64_t{config.num_kv_heads} * config.head_size;
+
+  // The first layer's residual is the embedding itself: nothing to add yet.
+  norm(stream, model_.weights->vector(VectorKind::kAttentionInputNorm, layer_idx),
+       layer_idx == 0 ? nullptr : delta_.data(), normed_.data(), nullptr, batch.num_tokens);
+  linear(stream, batch, MatrixKind::kQkv, layer_idx, normed_.data(), config.hidden_size,
+         qkv_.data());
+
+  kernels::RopeKvParams rope{};
+  rope.qkv = qkv_.data();
+  rope.row_stride = qkv_width;
+  rope.activation_dtype = activation_dtype_;
+  rope.page_dtype = model_.weights->dtype();
+  rope.rope_table = rope_table_.as<float>();
+  rope.token_position = batch.token_position;
+  rope.token_page = batch.token_page;
+  rope.num_tokens = batch.num_tokens;
+  rope.num_heads = config.num_heads;
+  rope.num_kv_heads = config.num_kv_heads;
+  rope.head_size = config.head_size;
+  rope.rotary_size = config.rotary_size;
+  rope.tokens_per_page = geometry.tokens_per_page;
+  rope.slice = arena_.slice(layer_idx);
+  rope.page_bytes = geometry.page_bytes;
+  expect_launched(backend_.kernels->rope_kv(stream, &rope), "rope_kv");
+
+  kernels::AttentionParams attention{};
+  attention.q = qkv_.data();
+  attention.q_stride = qkv_width;
+  attention.out = attended_.data();
+  attention.activation_dtype = activation_dtype_;
+  attention.page_dtype = model_.weights->dtype();
+  attention.row_offsets = batch.row_offsets;
+  attention.token_position = batch.token_position;
+  attention.page_table = batch.page_table;
+  attention.page_table_stride = batch.page_table_stride;
+  attention.num_rows = batch.num_rows;
+  attention.num_tokens = batch.num_tokens;
+  attention.num_heads = config.num_heads;
+  attention.num_kv_heads = config.num_kv_heads;
+  attention.head_size = config.head_size;
+  attention.tokens_per_page = geometry.tokens_per_page;
+  attention.slice = arena_.slice(layer_idx);
+  attention.page_bytes = geometry.page_bytes;
+  attention.scale = 1.0f / std::sqrt(static_cast<float>(config.head_size));
+  expect_launched(backend_.kernels->attention(stream, &attention), "attention");
+
+  // A tensor-parallel group adds its ranks' parts of delta_ here and after down, LoRA included.
+  linear(stream, batch, MatrixKind::kO, layer_idx, attended_.data(), query, delta_.data());
+}
+
+void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
+  const model::ModelConfig& config = *model_.config;
+  norm(stream, model_.weights->vector(VectorKind::kMlpInputNorm, layer_idx), delta_.data(),
+       normed_.data(), nullptr, batch.num_tokens);
+  linear(stream, batch, MatrixKind::kGateUp, layer_idx, normed_.data(), config.hidden_size,
+         gate_up_.data());
+
+  kernels::GatedActivationParams activation{};
+  activation.x = gate_up_.data();
+  activation.out = activated_.data();
+  activation.activation_dtype = activation_dtype_;
+  activation.activation = config.architecture->activation == model::Activation::kGeluTanh
+                              ? kernels::Activation::kGeluTanh
+                              : kernels::Activation::kSilu;
+  activation.num_tokens = batch.num_tokens;
+  activation.intermediate_size = config.intermediate_size;
+  expect_launched(backend_.kernels->gated_activation(stream, &activation), "gated_activation");
+
+  linear(stream, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size,
+         delta_.data());
+}
+
+void ForwardPass::head(void* stream, const batch::Batch& batch) {
+  const float* weight = model_.weights->vector(VectorKind::kFinalNorm, -1);
+  // All tokens take the last delta into their residual; then, if only some have outputs, those are
+  // normed again.
+  norm(stream, weight, delta_.data(), normed_.data(), nullptr, batch.num_tokens);
+  if (!batch.outputs_are_all_tokens) {
+    norm(stream, weight, nullptr, normed_.data(), batch.output_rows, batch.num_outputs);
+  }
+  const Matrix& matrix =
+      model_.weights->matrix(model_.is_tied ? MatrixKind::kEmbedding : MatrixKind::kHead, -1);
+  kernels::GemmParams params{};
+  params.x = normed_.data();
+  params.x_stride = matrix.k;
+  params.w = matrix.packed.data();
+  params.weight_dtype = model_.weights->dtype();
+  params.activation_dtype = activation_dtype_;
+  params.m = batch.num_outputs;
+  params.n = matrix.n;
+  params.k = matrix.k;
+  params.y = logits_.data();
+  params.y_stride = matrix.n;
+  params.workspace = workspace_.data();
+  expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
+}
+
+}  // namespace slora::forward

@@ -1,0 +1,323 @@
+// The kernel half of the backend seam: parameters of every operation and the C table that holds
+// them. C++17.
+//
+// Kernels know shapes and spans, no sequences, requests or policy. All pointers are device memory;
+// every call enqueues on the caller's stream, allocates nothing and returns a core::Status value.
+// Letters: T tokens, S rows of the batch (sequences), H hidden, N heads, D head size, R lora_rank,
+// V vocabulary, L layers.
+//
+// Results of the host backend do not depend on what else is in the batch: each output element is
+// one fixed sum, in an order that depends on nothing but its own operands' lengths. That is what
+// makes a request's tokens bitwise equal alone and in any mixed batch, however its prompt is
+// chunked.
+#pragma once
+
+#include <cstdint>
+
+#include "slora/core/dtype.hpp"
+#include "slora/core/page_layout.hpp"
+
+namespace slora::kernels {
+
+inline constexpr uint32_t kKernelApiVersion = 1;
+
+using core::DType;
+
+// Most modules that share one input and so one shrink launch (q, k, v).
+inline constexpr int32_t kMaxFusedModules = 3;
+
+// ---- weights
+// -----------------------------------------------------------------------------------------------------
+
+// Semantics  dst rows [row_offset, row_offset + num_rows) = convert(src)      src [num_rows, K],
+// row stride in elements The packed form is the backend's own; a packed matrix [N, K] takes
+// weight_bytes(dtype, N, K) bytes and every row of it must be packed or filled once before use.
+struct WeightPackParams {
+  void* dst;
+  DType dst_dtype;
+  DType src_dtype;
+  int64_t n_total;
+  int64_t k;
+  int64_t row_offset;
+  int64_t num_rows;
+  const void* src;
+  int64_t src_row_stride;
+};
+
+// Semantics  dst[n, k] ~ N(0, stddev), the same numbers for the same seed on every backend and
+// dtype (before rounding): a counter-based generator of (seed, n * K + k).
+struct WeightFillParams {
+  void* dst;
+  DType dtype;
+  int64_t n_total;
+  int64_t k;
+  uint64_t seed;
+  float stddev;
+};
+
+// ---- base model
+// --------------------------------------------------------------------------------------------------
+
+// Semantics  out[t, :] = scale * W[token(t), :], token(t) = history[token_slot[t] * history_stride
+// + token_position[t]] A token id outside [0, V) cannot occur: ids are checked where they enter.
+struct EmbedParams {
+  const void* weight;  // packed [V, H]
+  DType weight_dtype;
+  DType activation_dtype;
+  int64_t vocab_size;
+  int64_t hidden_size;
+  const int32_t* history;
+  int64_t history_stride;
+  const int32_t* token_slot;      // [T]
+  const int32_t* token_position;  // [T]
+  int32_t num_tokens;
+  float scale;
+  void* out;  // [T, H]
+};
+
+// Semantics  if delta: residual[t] += delta[t].  y[i] = residual[row(i)] *
+// rsqrt(mean(residual[row(i)]^2) + eps) *
+//            (weight_offset + weight), row(i) = row_indices ? row_indices[i] : i
+// With row_indices, delta must be null.
+struct NormParams {
+  void* residual;              // [T, H]
+  const void* delta;           // [T, H] or null
+  const float* weight;         // [H]
+  void* y;                     // [num_rows, H]
+  const int32_t* row_indices;  // [num_rows] or null
+  DType activation_dtype;
+  int32_t num_rows;
+  int64_t hidden_size;
+  float eps;
+  float weight_offset;  // 0, or 1 where the stored weight is the difference from one
+};
+
+// Semantics  y[m, n] = sum_k x[m, k] * W[n, k] (+ bias[n])      accumulated in fp32
+// With a bf16 W the host rounds x to bf16 first. Row m of y depends on row m of x only.
+struct GemmParams {
+  const void* x;  // [M, K], row stride x_stride elements
+  int64_t x_stride;
+  const void* w;  // packed [N, K]
+  DType weight_dtype;
+  DType activation_dtype;  // of x and y
+  int64_t m;
+  int64_t n;
+  int64_t k;
+  const float* bias;  // [N] or null
+  void* y;            // [M, N], row stride y_stride elements
+  int64_t y_stride;
+  void* workspace;  // gemm_workspace_bytes(weight_dtype, M, K)
+};
+
+// Semantics  rotates q and k by their position and writes k and v into their KV page.
+//   pair i < rotary_size / 2 of a head: (a, b) = (h[i], h[i + rotary_size / 2]) -> (a cos - b sin,
+//   b cos + a sin)
+// q is rotated in place; k and v are read from qkv and only written to pages (in page_dtype).
+// A KV page of one layer: [2, tokens_per_page, num_kv_heads, head_size], K first.
+struct RopeKvParams {
+  void* qkv;  // [T, row_stride]: q at column 0, k at num_heads * D, v at (num_heads + num_kv_heads)
+              // * D
+  int64_t row_stride;
+  DType activation_dtype;
+  DType page_dtype;
+  const float* rope_table;        // [max_context, rotary_size]: cos of pairs, then sin of pairs
+  const int32_t* token_position;  // [T]
+  const int32_t* token_page;      // [T] page id of the token's KV
+  int32_t num_tokens;
+  int32_t num_heads;
+  int32_t num_kv_heads;
+  int32_t head_size;
+  int32_t rotary_size;
+  int32_t tokens_per_page;  // slot in page = position % tokens_per_page
+  uint8_t* slice;           // this layer's slice of the arena
+  int64_t page_bytes;
+};
+
+// Semantics  out[t, n] = softmax_j(scale * q[t, n] . k[j, kv(n)]) v[j, kv(n)] over j in (position -
+// window, position] Row s of the batch holds tokens [row_offsets[s], row_offsets[s + 1]); its pages
+// are page_table[s * page_table_stride
+// ...], and the token's own K and V are already in them. window <= 0: none. softcap <= 0: none,
+// else scores = softcap * tanh(scores / softcap).
+struct AttentionParams {
+  const void* q;  // [T, q_stride]; head n at column n * D
+  int64_t q_stride;
+  void* out;  // [T, num_heads * D]
+  DType activation_dtype;
+  DType page_dtype;
+  const int32_t* row_offsets;     // [S + 1]
+  const int32_t* token_position;  // [T]
+  const int32_t* page_table;      // [S, page_table_stride]
+  int64_t page_table_stride;
+  int32_t num_rows;
+  int32_t num_tokens;
+  int32_t num_heads;
+  int32_t num_kv_heads;
+  int32_t head_size;
+  int32_t tokens_per_page;
+  const uint8_t* slice;
+  int64_t page_bytes;
+  float scale;
+  float softcap;
+  int32_t window;
+};
+
+enum class Activation : int32_t { kSilu = 0, kGeluTanh = 1 };
+
+// Semantics  out[t, f] = act(x[t, f]) * x[t, F + f]
+struct GatedActivationParams {
+  const void* x;  // [T, 2F]
+  void* out;      // [T, F]
+  DType activation_dtype;
+  Activation activation;
+  int32_t num_tokens;
+  int64_t intermediate_size;
+};
+
+// ---- LoRA
+// --------------------------------------------------------------------------------------------------------
+
+// A list entry of a segment: one adapter with its factor.
+struct LoraEntry {
+  int32_t adapter_idx;  // into LoraBatch::adapters
+  float weight;
+  int64_t t_offset;  // floats: the entry's part of the intermediate
+  int32_t t_stride;  // floats a row: the adapter's largest lora_rank
+  int32_t reserved;
+};
+
+struct LoraAdapterRef {
+  const core::LoraModule* modules;  // [L, num_modules]
+  int32_t page_offset;              // into LoraBatch::pages: the adapter's pages in order
+  int32_t reserved;
+};
+
+// The adapters of one batch, cut into segments. Rows without an adapter are in no segment and cost
+// nothing. The intermediate of entry e, fused module j, row i of its segment (rows_in_segment
+// rows):
+//   t[t_offset + (j * rows_in_segment + i) * t_stride + r], r < lora_rank
+struct LoraBatch {
+  int32_t num_segments;
+  int32_t num_modules;             // modules a layer (the model's module table)
+  const int32_t* segment_begin;    // [G] first token
+  const int32_t* segment_end;      // [G] past the last token
+  const int32_t* entry_offsets;    // [G + 1]
+  const LoraEntry* entries;        // [E]
+  const LoraAdapterRef* adapters;  // [A]
+  const int32_t* pages;
+};
+
+// MBGMV / MBGMM, first half.
+// Semantics  t[e, j, i, r] = sum_h x[segment_begin + i, h] * A_j[r, h]        fp32, of each entry
+// and fused module
+struct LoraShrinkParams {
+  LoraBatch batch;
+  const void* x;  // [T, x_stride]
+  int64_t x_stride;
+  DType activation_dtype;
+  DType page_dtype;
+  int64_t in_dim;
+  int32_t layer_idx;
+  int32_t num_fused;  // <= kMaxFusedModules
+  int32_t module_idx[kMaxFusedModules];
+  const uint8_t* slice;
+  int64_t page_bytes;
+  float* t;
+};
+
+// MBGMV / MBGMM, second half.
+// Semantics  y[row, column_offset_j + o] += weight * scale_j * sum_r t[e, j, i, r] * Bt_j[r, o]
+// entries in order
+struct LoraExpandParams {
+  LoraBatch batch;
+  const float* t;
+  void* y;  // [T, y_stride]
+  int64_t y_stride;
+  DType activation_dtype;
+  DType page_dtype;
+  int32_t layer_idx;
+  int32_t num_fused;
+  int32_t module_idx[kMaxFusedModules];
+  int64_t out_dim[kMaxFusedModules];
+  int64_t column_offset[kMaxFusedModules];
+  const uint8_t* slice;
+  int64_t page_bytes;
+};
+
+// ---- sampling
+// ----------------------------------------------------------------------------------------------------
+
+// One token to sample. Ranges are those of slora_sampling_options.
+struct SampleRow {
+  int32_t logits_row;
+  int32_t history_slot;
+  int32_t prompt_tokens;
+  int32_t history_tokens;  // before this sample; also where the token is written and the
+                           // generator's counter
+  float temperature;
+  int32_t top_k;
+  float top_p;
+  float min_p;
+  float typical_p;
+  float repetition_penalty;
+  float presence_penalty;
+  float frequency_penalty;
+  uint64_t seed;
+  int32_t bias_offset;
+  int32_t num_bias;
+  int32_t num_logprobs;
+  int32_t reserved;
+};
+
+// Semantics  logit bias, penalties and truncation in the order of slora_sampling_options; then the
+// first largest (temperature 0), or the inverse of the distribution's sum in vocabulary order at
+// the Philox4x32-10 uniform of (seed, history_tokens). Log-probabilities are of the raw logits. The
+// token goes to out_tokens and to history[history_slot, history_tokens].
+struct SampleParams {
+  const float* logits;  // [num logits rows, V]
+  int64_t vocab_size;
+  const SampleRow* rows;  // [num_rows]
+  int32_t num_rows;
+  int32_t max_logprobs;
+  int32_t* history;
+  int64_t history_stride;
+  const int32_t* bias_tokens;
+  const float* bias_values;
+  int32_t* out_tokens;      // [num_rows]
+  float* out_logprobs;      // [num_rows]
+  int32_t* out_top_tokens;  // [num_rows, max_logprobs]
+  float* out_top_logprobs;  // [num_rows, max_logprobs]
+  void* workspace;          // sample_workspace_bytes(num_rows, V)
+};
+
+struct KernelApi {
+  uint32_t struct_size;
+  uint32_t api_version;
+
+  // The dtype of activations between operations for a compute dtype: fp32 on the host, the compute
+  // dtype on CUDA.
+  DType (*activation_dtype)(DType compute_dtype);
+  int32_t (*supports_dtype)(DType compute_dtype);  // 1 or 0
+
+  uint64_t (*weight_bytes)(DType dtype, int64_t n, int64_t k);
+  uint64_t (*gemm_workspace_bytes)(DType weight_dtype, int64_t m, int64_t k);
+  uint64_t (*sample_workspace_bytes)(int64_t num_rows, int64_t vocab_size);
+
+  int32_t (*weight_pack)(void* stream, const WeightPackParams* params);
+  int32_t (*weight_fill)(void* stream, const WeightFillParams* params);
+  int32_t (*embed)(void* stream, const EmbedParams* params);
+  int32_t (*norm)(void* stream, const NormParams* params);
+  int32_t (*gemm)(void* stream, const GemmParams* params);
+  int32_t (*rope_kv)(void* stream, const RopeKvParams* params);
+  int32_t (*attention)(void* stream, const AttentionParams* params);
+  int32_t (*gated_activation)(void* stream, const GatedActivationParams* params);
+  int32_t (*lora_shrink)(void* stream, const LoraShrinkParams* params);
+  int32_t (*lora_expand)(void* stream, const LoraExpandParams* params);
+  int32_t (*sample)(void* stream, const SampleParams* params);
+};
+
+// The host backend's table, for the best instruction set of this machine ("generic", "avx2",
+// "avx512", "avx512_bf16"); SLORA_HOST_ISA may ask for a lesser one.
+const KernelApi* host_kernel_api();
+const char* host_kernel_isa();
+
+}  // namespace slora::kernels

@@ -1,0 +1,95 @@
+// From tensors in files to packed matrices: the plan of what goes where, and the walk that carries
+// it out. Where the packed matrices live and how they look inside is the sink's affair.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "slora/model/config.hpp"
+#include "slora/model/safetensors.hpp"
+
+namespace slora::model {
+
+struct MatrixId {
+  MatrixKind kind;
+  int32_t layer_idx;  // -1: of the whole model
+
+  bool operator==(const MatrixId&) const = default;
+};
+
+struct VectorId {
+  VectorKind kind;
+  int32_t layer_idx;  // -1: of the whole model
+
+  bool operator==(const VectorId&) const = default;
+};
+
+// Rows [row_offset, row_offset + tensor.shape[0]) of a packed matrix.
+struct WeightSource {
+  int64_t row_offset;
+  TensorRef tensor;  // [rows, K]
+};
+
+struct MatrixPlan {
+  MatrixId id;
+  int64_t n;
+  int64_t k;
+  std::vector<WeightSource>
+      sources;  // cover [0, n) without hole or overlap; empty in a synthetic plan
+};
+
+struct VectorPlan {
+  VectorId id;
+  int64_t size;
+  TensorRef tensor;  // data null in a synthetic plan: all (1 - norm_weight_offset), so that norms
+                     // scale by one
+};
+
+struct WeightPlan {
+  std::vector<MatrixPlan>
+      matrices;  // embedding, then layer by layer, then the head if it is not tied
+  std::vector<VectorPlan> vectors;
+  uint64_t num_parameters = 0;  // each once: a tied head counts with the embedding
+  uint64_t source_bytes = 0;    // what a load reads; progress counts in these
+  bool is_tied = false;         // the head is the embedding matrix; there is no kHead matrix
+  float synthetic_stddev = 0;
+  float synthetic_norm = 1;
+};
+
+// What the walk tells: carried out by whoever owns packed weights. Throw to stop.
+class WeightSink {
+ public:
+  virtual ~WeightSink() = default;
+  // Once a matrix [n, k], before its rows come.
+  virtual void allocate(MatrixId id, int64_t n, int64_t k) = 0;
+  // Rows [row_offset, row_offset + rows.shape[0]). `rows.data` is valid during the walk and as long
+  // as the TensorSet.
+  virtual void pack(MatrixId id, int64_t row_offset, const TensorRef& rows) = 0;
+  // A synthetic matrix, whole: N(0, stddev) by `seed`, which differs for each matrix.
+  virtual void fill(MatrixId id, uint64_t seed, float stddev) = 0;
+  // `values` is valid during the call only.
+  virtual void set_vector(VectorId id, std::span<const float> values) = 0;
+};
+
+class LoadProgress {
+ public:
+  virtual ~LoadProgress() = default;
+  // After each piece of at most 32 MiB. False: stop.
+  virtual bool advance(uint64_t bytes_done, uint64_t bytes_total) = 0;
+};
+
+// Matches the checkpoint with the architecture's row. kFormat naming the tensor that is missing or
+// has another shape; kUnsupported naming a tensor that the row has no place for (it would change
+// the result); kFormat likewise if two places hold the head of a tied model and differ.
+WeightPlan plan_weights(const ModelConfig& config, const TensorSet& tensors);
+
+// The same matrices without files.
+WeightPlan plan_synthetic_weights(const ModelConfig& config);
+
+// Carries a plan out, matrix by matrix. kFormat naming a tensor with NaN or infinity; kCancelled if
+// `progress` (may be null) says stop.
+void load_weights(const WeightPlan& plan, WeightSink& sink, LoadProgress* progress);
+void fill_weights(const WeightPlan& plan, uint64_t seed, WeightSink& sink, LoadProgress* progress);
+
+}  // namespace slora::model

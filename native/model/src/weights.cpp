@@ -1,0 +1,218 @@
+// The walk over a checkpoint. A tensor is either taken by a place of the architecture's row, or
+// known to be harmless, or refused: nothing in the file is passed over silently.
+#include "slora/model/weights.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "slora/core/check.hpp"
+#include "slora/core/status.hpp"
+#include "slora/model/module_table.hpp"
+#include "slora/model/quote.hpp"
+
+namespace slora::model {
+namespace {
+
+using core::fail;
+using core::Status;
+
+constexpr int32_t kWholeModel = -1;
+constexpr uint64_t kPieceBytes = uint64_t{32} << 20;
+// Pieces begin at multiples of this, so that a backend that packs rows in tiles meets few torn
+// ones.
+constexpr int64_t kPieceRows = 64;
+
+// Buffers that old checkpoints carry and that are recomputed from config.json.
+constexpr std::string_view kHarmlessSuffixes[] = {".rotary_emb.inv_freq", ".rotary_emb.cos_cached",
+                                                  ".rotary_emb.sin_cached", ".masked_bias"};
+
+// Builds a plan, from tensors or (tensors null) without.
+class Planner {
+ public:
+  Planner(const ModelConfig& config, const TensorSet* tensors)
+      : config_(config), tensors_(tensors) {}
+
+  WeightPlan plan() {
+    const Architecture& row = *config_.architecture;
+    plan_.is_tied = config_.tie_word_embeddings;
+    plan_.synthetic_stddev = static_cast<float>(config_.initializer_range);
+    plan_.synthetic_norm = 1.0f - row.norm_weight_offset;
+    add_matrix({MatrixKind::kEmbedding, kWholeModel}, std::string(row.embedding), Dim::kVocab,
+               Dim::kHidden);
+    for (int32_t layer_idx = 0; layer_idx < config_.num_layers; ++layer_idx) add_layer(layer_idx);
+    add_vector({VectorKind::kFinalNorm, kWholeModel}, std::string(row.final_norm), Dim::kHidden);
+    add_head();
+    count();
+    if (tensors_) refuse_leftovers();
+    return std::move(plan_);
+  }
+
+ private:
+  void add_layer(int32_t layer_idx) {
+    const Architecture& row = *config_.architecture;
+    const std::string prefix = core::str_cat(row.layer_prefix, layer_idx, ".");
+    for (const NormRow& norm : row.norms) {
+      add_vector({norm.kind, layer_idx}, core::str_cat(prefix, norm.name, ".weight"), norm.size);
+    }
+    for (const LinearRow& linear : row.linears) {
+      add_matrix({linear.group, layer_idx}, core::str_cat(prefix, linear.name, ".weight"),
+                 linear.out_dim, linear.in_dim);
+    }
+  }
+
+  void add_head() {
+    const std::string name(config_.architecture->head);
+    if (!plan_.is_tied)
+      return add_matrix({MatrixKind::kHead, kWholeModel}, name, Dim::kVocab, Dim::kHidden);
+    if (tensors_ && tensors_->contains(name)) check_tied_head(name);
+  }
+
+  // Some checkpoints store the tied matrix twice. Equal copies are one matrix; of others we cannot
+  // know which is meant.
+  void check_tied_head(const std::string& name) {
+    const TensorRef head = take(name, Dim::kVocab, Dim::kHidden);
+    const TensorRef& embedding = plan_.matrices.front().sources.front().tensor;
+    const bool is_same =
+        head.dtype == embedding.dtype && std::memcmp(head.data, embedding.data, head.bytes) == 0;
+    if (is_same) return;
+    fail(Status::kFormat, path_text(head.file), ": tensor ", quote(name), " differs from ",
+         quote(embedding.name), ", but tie_word_embeddings is true");
+  }
+
+  // The matrices of a group follow each other in the row, so a group's next module is appended to
+  // the last plan.
+  void add_matrix(MatrixId id, const std::string& name, Dim rows, Dim columns) {
+    const int64_t n = dim_of(rows, config_);
+    const int64_t k = dim_of(columns, config_);
+    if (plan_.matrices.empty() || !(plan_.matrices.back().id == id))
+      plan_.matrices.push_back({id, 0, k, {}});
+    MatrixPlan& matrix = plan_.matrices.back();
+    SLORA_CHECK(matrix.k == k);
+    if (tensors_) matrix.sources.push_back({matrix.n, take(name, rows, columns)});
+    matrix.n += n;
+  }
+
+  void add_vector(VectorId id, const std::string& name, Dim size_dim) {
+    const int64_t size = dim_of(size_dim, config_);
+    TensorRef tensor;
+    if (tensors_) {
+      tensor = tensors_->get(name, std::span(&size, 1));
+      check_finite(tensor);
+      taken_.insert(name);
+    }
+    plan_.vectors.push_back({id, size, std::move(tensor)});
+  }
+
+  TensorRef take(const std::string& name, Dim rows, Dim columns) {
+    const int64_t shape[] = {dim_of(rows, config_), dim_of(columns, config_)};
+    taken_.insert(name);
+    return tensors_->get(name, shape);
+  }
+
+  void count() {
+    for (const MatrixPlan& matrix : plan_.matrices) {
+      plan_.num_parameters += static_cast<uint64_t>(matrix.n * matrix.k);
+      for (const WeightSource& source : matrix.sources) plan_.source_bytes += source.tensor.bytes;
+    }
+    for (const VectorPlan& vector : plan_.vectors)
+      plan_.num_parameters += static_cast<uint64_t>(vector.size);
+    if (!tensors_) plan_.source_bytes = plan_.num_parameters * 2;
+  }
+
+  void refuse_leftovers() const {
+    for (const std::string& name : tensors_->names()) {
+      if (taken_.contains(name)) continue;
+      const bool is_harmless =
+          std::any_of(std::begin(kHarmlessSuffixes), std::end(kHarmlessSuffixes),
+                      [&](std::string_view suffix) { return name.ends_with(suffix); });
+      if (is_harmless) continue;
+      fail(Status::kUnsupported, path_text(tensors_->source()), ": tensor ", quote(name),
+           " has no place in ", config_.architecture->name, " with this config.json");
+    }
+  }
+
+  const ModelConfig& config_;
+  const TensorSet* tensors_;
+  WeightPlan plan_;
+  std::set<std::string> taken_;
+};
+
+class Progress {
+ public:
+  Progress(LoadProgress* progress, uint64_t total) : progress_(progress), total_(total) {}
+
+  void advance(uint64_t bytes) {
+    done_ += bytes;
+    if (progress_ && !progress_->advance(done_, total_))
+      fail(Status::kCancelled, "loading was cancelled");
+  }
+
+ private:
+  LoadProgress* progress_;
+  uint64_t total_;
+  uint64_t done_ = 0;
+};
+
+void pack_source(MatrixId id, const WeightSource& source, WeightSink& sink, Progress& progress) {
+  const int64_t num_rows = source.tensor.shape[0];
+  const auto row_bytes = static_cast<int64_t>(source.tensor.bytes) / num_rows;
+  const int64_t rows_a_piece =
+      std::max<int64_t>(static_cast<int64_t>(kPieceBytes) / row_bytes / kPieceRows, 1) * kPieceRows;
+  for (int64_t row = 0; row < num_rows; row += rows_a_piece) {
+    const TensorRef piece = source.tensor.rows(row, std::min(rows_a_piece, num_rows - row));
+    check_finite(piece);
+    sink.pack(id, source.row_offset + row, piece);
+    progress.advance(piece.bytes);
+  }
+}
+
+// splitmix64's finaliser (Steele et al. 2014): neighbouring ids give unrelated seeds.
+uint64_t matrix_seed(uint64_t seed, MatrixId id) {
+  uint64_t x = seed + 0x9e3779b97f4a7c15u * (static_cast<uint64_t>(id.layer_idx + 1) * 16 +
+                                             static_cast<uint64_t>(id.kind) + 1);
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+}  // namespace
+
+WeightPlan plan_weights(const ModelConfig& config, const TensorSet& tensors) {
+  return Planner(config, &tensors).plan();
+}
+
+WeightPlan plan_synthetic_weights(const ModelConfig& config) {
+  return Planner(config, nullptr).plan();
+}
+
+void load_weights(const WeightPlan& plan, WeightSink& sink, LoadProgress* listener) {
+  Progress progress(listener, plan.source_bytes);
+  progress.advance(0);
+  for (const VectorPlan& vector : plan.vectors)
+    sink.set_vector(vector.id, to_floats(vector.tensor));
+  for (const MatrixPlan& matrix : plan.matrices) {
+    sink.allocate(matrix.id, matrix.n, matrix.k);
+    for (const WeightSource& source : matrix.sources)
+      pack_source(matrix.id, source, sink, progress);
+  }
+}
+
+void fill_weights(const WeightPlan& plan, uint64_t seed, WeightSink& sink, LoadProgress* listener) {
+  Progress progress(listener, plan.source_bytes);
+  progress.advance(0);
+  for (const VectorPlan& vector : plan.vectors) {
+    sink.set_vector(vector.id,
+                    std::vector<float>(static_cast<size_t>(vector.size), plan.synthetic_norm));
+    progress.advance(static_cast<uint64_t>(vector.size) * 2);
+  }
+  for (const MatrixPlan& matrix : plan.matrices) {
+    sink.allocate(matrix.id, matrix.n, matrix.k);
+    sink.fill(matrix.id, matrix_seed(seed, matrix.id), plan.synthetic_stddev);
+    progress.advance(static_cast<uint64_t>(matrix.n * matrix.k) * 2);
+  }
+}
+
+}  // namespace slora::model

@@ -1,0 +1,96 @@
+// The host backend keeps the promises of DeviceApi: order within a stream, waits across streams,
+// every task once.
+#include "slora/device/host_device.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <numeric>
+#include <vector>
+
+#include "slora/core/status.hpp"
+#include "slora/device/device.hpp"
+
+namespace slora::device {
+namespace {
+
+std::shared_ptr<Device> open_host(int32_t num_threads) {
+  return std::make_shared<Device>(host_device_api(), 0, num_threads);
+}
+
+TEST(ThreadTeam, RunsEveryTaskOnceWhateverTheNumberOfThreads) {
+  for (int32_t threads : {1, 2, 3, 8}) {
+    ThreadTeam team(threads);
+    for (int32_t tasks : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> runs(static_cast<size_t>(tasks));
+      team.parallel_for(tasks, [&](int32_t task_idx, int32_t thread_idx) {
+        ASSERT_LT(thread_idx, threads);
+        runs[static_cast<size_t>(task_idx)].fetch_add(1);
+      });
+      for (auto& count : runs) ASSERT_EQ(count.load(), 1);
+    }
+  }
+}
+
+TEST(ThreadTeam, WakesAfterSleepingAndRunsManyLoopsInARow) {
+  ThreadTeam team(3);
+  std::atomic<int64_t> sum{0};
+  for (int loop = 0; loop < 5000; ++loop) {
+    team.parallel_for(
+        3, [&](int32_t task_idx, int32_t) { sum.fetch_add(task_idx, std::memory_order_relaxed); });
+  }
+  EXPECT_EQ(sum.load(), 5000 * 3);
+}
+
+struct AppendParams {
+  std::vector<int>* list;
+  int value;
+};
+
+void run_append(const AppendParams& params, ThreadTeam&) { params.list->push_back(params.value); }
+
+TEST(HostStream, RunsCommandsInOrderAndOutlastsAFullQueue) {
+  const auto device = open_host(2);
+  Stream stream(device, StreamKind::kCompute);
+  std::vector<int> list;
+  for (int i = 0; i < 20000; ++i) enqueue_host<run_append>(stream.handle(), AppendParams{&list, i});
+  stream.synchronize();
+  std::vector<int> expected(20000);
+  std::iota(expected.begin(), expected.end(), 0);
+  EXPECT_EQ(list, expected);
+}
+
+TEST(HostStream, WaitsForAnEventOfAnotherStream) {
+  const auto device = open_host(1);
+  Stream compute(device, StreamKind::kCompute);
+  Stream copies(device, StreamKind::kCopy);
+  Event copied(device);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<int> source(1000, round), middle(1000, -1), target(1000, -1);
+    copies.copy(middle.data(), source.data(), source.size() * sizeof(int));
+    copied.record(copies);
+    compute.wait(copied);
+    compute.copy(target.data(), middle.data(), middle.size() * sizeof(int));
+    compute.synchronize();
+    ASSERT_EQ(target, source);
+    ASSERT_TRUE(copied.is_complete());
+  }
+}
+
+TEST(HostDevice, RefusesBadArgumentsWithValueAndLimit) {
+  EXPECT_THROW(
+      {
+        try {
+          open_host(257);
+        } catch (const core::Error& error) {
+          EXPECT_EQ(error.status(), core::Status::kInvalidArgument);
+          EXPECT_STREQ(error.what(), "num_threads is 257, the limit is 0..256");
+          throw;
+        }
+      },
+      core::Error);
+  EXPECT_THROW(Buffer(open_host(1), MemoryKind::kDevice, uint64_t{1} << 60), core::Error);
+}
+
+}  // namespace
+}  // namespace slora::device
