@@ -6,13 +6,15 @@ namespace SLoRA.Engine.Text;
 
 internal sealed class ModelText : IAdapterFolderReader
 {
-    private ModelText(ITokenizer tokenizer, RenderChat? chatTemplate)
+    private readonly HfTokenizer _tokenizer;
+
+    private ModelText(HfTokenizer tokenizer, RenderChat? chatTemplate)
     {
-        Tokenizer = tokenizer;
+        _tokenizer = tokenizer;
         ChatTemplate = chatTemplate;
     }
 
-    public ITokenizer Tokenizer { get; }
+    public ITokenizer Tokenizer => _tokenizer;
 
     public RenderChat? ChatTemplate { get; }
 
@@ -20,7 +22,7 @@ internal sealed class ModelText : IAdapterFolderReader
     {
         try
         {
-            return new ModelText(HfTokenizer.LoadFromFolder(path), ReadTemplate(path));
+            return new ModelText(HfTokenizer.LoadFromFolder(path), ToRender(Tokenizers.Templates.ChatTemplate.LoadFromFolder(path)));
         }
         catch (Exception error) when (error is TokenizerException or TemplateException)
         {
@@ -32,7 +34,10 @@ internal sealed class ModelText : IAdapterFolderReader
     {
         try
         {
-            return ReadTemplate(path);
+            var report = AdapterTokenizerCheck.Inspect(_tokenizer, path);
+            return report.Verdict == AdapterTokenizerVerdict.Different
+                ? throw new AdapterIncompatibleException($"{path}: the adapter's tokenizer gives other ids than the model's: {report.Reason}")
+                : ToRender(report.ChatTemplate);
         }
         catch (Exception error) when (error is TokenizerException or TemplateException)
         {
@@ -40,8 +45,7 @@ internal sealed class ModelText : IAdapterFolderReader
         }
     }
 
-    private static RenderChat? ReadTemplate(string path) =>
-        Tokenizers.Templates.ChatTemplate.LoadFromFolder(path) is { } template ? messages => Render(template, messages) : null;
+    private static RenderChat? ToRender(ChatTemplate? template) => template is null ? null : messages => Render(template, messages);
 
     private static string Render(ChatTemplate template, IReadOnlyList<PromptMessage> messages)
     {
