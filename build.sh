@@ -11,7 +11,7 @@ readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
 readonly NEEDS=(
   "g++:g++" "cmake:cmake" "ninja-build:ninja" "nlohmann-json3-dev:/usr/include/nlohmann/json.hpp"
   "libgtest-dev:/usr/include/gtest/gtest.h" "clang-format:clang-format"
-  "libclang1-14:/usr/lib/x86_64-linux-gnu/libclang-14.so.1"
+  "libclang1-14:/usr/lib/llvm-14/lib/libclang.so.1"
 )
 
 usage() {
@@ -38,7 +38,6 @@ die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 
 is_there() {
   case $1 in
-    "") return 0 ;;
     /*) [ -e "$1" ] ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
   esac
@@ -85,7 +84,6 @@ verb_doctor() {
   if has_sdk; then say "ok       .NET SDK $(dotnet --version)"; else say "missing  .NET 10 SDK: $SDK_INSTALL"; fi
   for need in "${NEEDS[@]}"; do
     command_or_file=${need#*:}
-    [ -n "$command_or_file" ] || continue
     if is_there "$command_or_file"; then say "ok       ${need%%:*}"; else say "missing  ${need%%:*}: apt-get install ${need%%:*}"; fi
   done
   if [ -f out/native/release/lib/libslora.so ] && [ -f "$CLI" ]; then
@@ -121,7 +119,8 @@ verb_test() {
   [ $failed = 0 ]
 }
 
-native_files() { git ls-files -- '*.cpp' '*.hpp' '*.h' '*.c' '*.cu' '*.cuh'; }
+# The C headers are laid out by hand: their comments are the manual.
+native_files() { git ls-files -- '*.cpp' '*.hpp' '*.h' '*.c' '*.cu' '*.cuh' ':!:interop/include'; }
 
 verb_format() {
   setup
@@ -180,9 +179,13 @@ verb_ci() {
   verb_test
 }
 
-verb=${1:-}
-[ $# -gt 0 ] && shift
+if [ $# = 0 ]; then
+  usage
+  exit 0
+fi
+verb=$1
+shift
 case " $VERBS " in
-  *" $verb "*) [ -n "$verb" ] || { usage; exit 0; }; "verb_$verb" "$@" ;;
+  *" $verb "*) "verb_$verb" "$@" ;;
   *) usage >&2; die "there is no verb '$verb'" ;;
 esac

@@ -1,0 +1,15 @@
+// Where an adapter's weights are.
+namespace SLoRA;
+
+/// <summary>Where an adapter's weights are.</summary>
+public enum AdapterResidency
+{
+    /// <summary>In host memory only.</summary>
+    Host,
+
+    /// <summary>On the way into pool pages.</summary>
+    Loading,
+
+    /// <summary>In pool pages, usable at once.</summary>
+    Device,
+}

@@ -1,0 +1,46 @@
+// The names under which adapters are served. Safe for concurrent use.
+namespace SLoRA;
+
+/// <summary>The adapters of an engine, by name. Safe for concurrent use; changes while requests run.</summary>
+public interface IAdapterCatalog
+{
+    /// <summary>The adapters now.</summary>
+    IReadOnlyList<AdapterInfo> Adapters { get; }
+
+    /// <summary>The adapters now, with a token that tells of the next change.</summary>
+    AdapterCatalogSnapshot Snapshot();
+
+    /// <summary>One adapter, or null.</summary>
+    /// <param name="name">Its name.</param>
+    AdapterInfo? Find(string name);
+
+    /// <summary>Reads an adapter, checks it against the model and serves it under its name.</summary>
+    /// <param name="source">Name, folder, and whether it may replace another.</param>
+    /// <param name="progress">Told of the bytes read; may be null.</param>
+    /// <param name="ct">Ends the load; nothing is changed then.</param>
+    /// <exception cref="AdapterIncompatibleException">The files are missing, wrong or for another model.</exception>
+    /// <exception cref="RequestInvalidException">The name cannot be used, or is taken and Replace is false.</exception>
+    Task<AdapterInfo> LoadAsync(AdapterSource source, IProgress<LoadProgress>? progress = null, CancellationToken ct = default);
+
+    /// <summary>Loads each folder in <paramref name="directory"/> that has an <c>adapter_config.json</c>, under the
+    /// folder's name. A bad one does not keep the others from being served.</summary>
+    /// <param name="directory">The folder of folders.</param>
+    /// <param name="strict">true: the first bad adapter ends the load with its exception.</param>
+    /// <param name="progress">Told of the adapters done; may be null.</param>
+    /// <param name="ct">Ends the load after the adapter it is at.</param>
+    /// <returns>The adapters that were not loaded, with the reason of each.</returns>
+    Task<IReadOnlyList<AdapterFailure>> LoadDirectoryAsync(string directory, bool strict = false, IProgress<LoadProgress>? progress = null, CancellationToken ct = default);
+
+    /// <summary>Takes a name out of service.</summary>
+    /// <param name="name">The adapter.</param>
+    /// <param name="mode">When the task completes.</param>
+    /// <param name="ct">Ends the wait, not the unload.</param>
+    /// <returns>false if there is no such adapter.</returns>
+    Task<bool> UnloadAsync(string name, UnloadMode mode = UnloadMode.WhenIdle, CancellationToken ct = default);
+
+    /// <summary>Pins an adapter, or lets it go.</summary>
+    /// <param name="name">The adapter.</param>
+    /// <param name="pinned">true: once resident it is not evicted.</param>
+    /// <exception cref="AdapterNotFoundException">There is no such adapter.</exception>
+    void SetPinned(string name, bool pinned);
+}

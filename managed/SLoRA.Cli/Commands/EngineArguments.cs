@@ -1,0 +1,59 @@
+// The options that every command with an engine has.
+using System.CommandLine;
+
+namespace SLoRA.Cli.Commands;
+
+internal sealed class EngineArguments
+{
+    private readonly Option<string> _model = new("--model") { Description = "Folder of the base model (Hugging Face).", Required = true };
+    private readonly Option<string?> _adapters = new("--adapters") { Description = "Folder of adapter folders (PEFT); an adapter's name is its folder's." };
+    private readonly Option<string> _dtype = new("--dtype") { Description = "Compute format.", DefaultValueFactory = _ => "bf16" };
+    private readonly Option<string> _backend = new("--backend") { Description = "Where to compute; never falls back from what was asked for.", DefaultValueFactory = _ => "auto" };
+    private readonly Option<int> _threads = new("--threads") { Description = "Host compute threads; 0: one a core." };
+    private readonly Option<long> _poolBytes = new("--pool-bytes") { Description = "Bytes of the page pool; 0: a rule by free memory." };
+    private readonly Option<int> _maxBatchTokens = new("--max-batch-tokens") { Description = "Most tokens in one step; 0: 2048." };
+    private readonly Option<int> _maxSequences = new("--max-sequences") { Description = "Most sequences at a time; 0: 256." };
+    private readonly Option<bool> _strict = new("--strict") { Description = "Stop if an adapter cannot be loaded." };
+
+    public EngineArguments()
+    {
+        _dtype.AcceptOnlyFromAmong("bf16", "f32", "f16");
+        _backend.AcceptOnlyFromAmong("auto", "host", "cuda");
+    }
+
+    public void AddTo(Command command)
+    {
+        foreach (var option in new Option[] { _model, _adapters, _dtype, _backend, _threads, _poolBytes, _maxBatchTokens, _maxSequences, _strict })
+        {
+            command.Options.Add(option);
+        }
+    }
+
+    public string? AdaptersFolder(ParseResult parsed) => parsed.GetValue(_adapters);
+
+    public SLoRAOptions Read(ParseResult parsed)
+    {
+        var options = new SLoRAOptions();
+        Fill(parsed, options);
+        return options;
+    }
+
+    public void Fill(ParseResult parsed, SLoRAOptions options)
+    {
+        options.Model.Path = RequireFolder(parsed.GetValue(_model)!, "--model");
+        options.Model.Dtype = parsed.GetValue(_dtype) switch { "f32" => ComputeDtype.F32, "f16" => ComputeDtype.F16, _ => ComputeDtype.Bf16 };
+        options.Native.Backend = parsed.GetValue(_backend) switch { "host" => ComputeBackend.Host, "cuda" => ComputeBackend.Cuda, _ => ComputeBackend.Auto };
+        options.Native.NumThreads = parsed.GetValue(_threads);
+        options.Memory.PoolBytes = parsed.GetValue(_poolBytes);
+        options.Scheduler.MaxBatchTokens = parsed.GetValue(_maxBatchTokens);
+        options.Scheduler.MaxSequences = parsed.GetValue(_maxSequences);
+        options.Adapters.Strict = parsed.GetValue(_strict);
+        if (AdaptersFolder(parsed) is { } folder)
+        {
+            options.Adapters.Directories.Add(RequireFolder(folder, "--adapters"));
+        }
+    }
+
+    private static string RequireFolder(string path, string option) =>
+        Directory.Exists(path) ? path : throw new DirectoryNotFoundException($"{option} is '{path}', which is not a folder");
+}

@@ -1,0 +1,58 @@
+// Shows a load: progress bars in a terminal, a line a stage elsewhere. Both go to standard error, so that standard output
+// stays what was asked for.
+using Spectre.Console;
+
+namespace SLoRA.Cli.Display;
+
+internal static class LoadDisplay
+{
+    public static async Task<T> RunAsync<T>(Func<IProgress<LoadProgress>, Task<T>> load)
+    {
+        if (Console.IsErrorRedirected)
+        {
+            return await load(new LineProgress()).ConfigureAwait(false);
+        }
+
+        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+        var bars = console.Progress().AutoClear(true).Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn());
+        return await bars.StartAsync(context => load(new BarProgress(context))).ConfigureAwait(false);
+    }
+
+    // The model has a bar of its own; adapters share one, whose text names the one being read.
+    private sealed class BarProgress(ProgressContext context) : IProgress<LoadProgress>
+    {
+        private const string Model = "model";
+
+        private readonly Lock _gate = new();
+        private readonly Dictionary<string, ProgressTask> _tasks = [];
+
+        public void Report(LoadProgress value)
+        {
+            lock (_gate)
+            {
+                var key = value.Stage == Model ? Model : "adapters";
+                if (!_tasks.TryGetValue(key, out var task))
+                {
+                    _tasks[key] = task = context.AddTask(key);
+                }
+
+                task.Description = value.Stage is Model or "" ? key : $"{key} {Markup.Escape(value.Stage)}";
+                task.MaxValue = Math.Max(1, value.Total);
+                task.Value = value.Done;
+            }
+        }
+    }
+
+    private sealed class LineProgress : IProgress<LoadProgress>
+    {
+        private string _stage = string.Empty;
+
+        public void Report(LoadProgress value)
+        {
+            if (value.Stage.Length > 0 && Interlocked.Exchange(ref _stage, value.Stage) != value.Stage)
+            {
+                Console.Error.WriteLine($"loading {value.Stage}");
+            }
+        }
+    }
+}

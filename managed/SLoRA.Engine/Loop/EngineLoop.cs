@@ -1,0 +1,510 @@
+// The one thread that uses the native engine's step: takes commands, plans, submits, collects, hands tokens out. All
+// scheduling state is its own; other threads reach it by Post and read its published numbers.
+//
+// One turn: take commands; submit the next plan if fewer than two steps are in flight; collect the oldest when two are,
+// or when there is nothing to submit. A steady turn allocates nothing.
+//
+// Anything thrown on this thread is a fault: no later step can be trusted, so every request ends with the error.
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+using SLoRA.Engine.Native;
+using SLoRA.Scheduling.Planning;
+
+namespace SLoRA.Engine.Loop;
+
+internal sealed class EngineLoop : IDisposable
+{
+    private static readonly TimeSpan IdleBeat = TimeSpan.FromMilliseconds(500);
+
+    // How long rows may wait for adapters that cannot become resident before the latest sequence gives way.
+    private static readonly TimeSpan AdapterPatience = TimeSpan.FromSeconds(2);
+
+    private readonly INativeEngine _native;
+    private readonly Scheduler _scheduler;
+    private readonly TimeProvider _time;
+    private readonly ILogger _logger;
+    private readonly StepOutcome _outcome;
+    private readonly StreamWaker _waker = new();
+    private readonly ConcurrentQueue<LoopCommand> _commands = new();
+    private readonly AutoResetEvent _wake = new(false);
+    private readonly Queue<BatchPlan> _inFlight = new(2);
+    private readonly HashSet<RequestTicket> _tickets = [];
+    private readonly Thread _thread;
+    private readonly int _maxWaiting;
+
+    private ulong _lastSequenceId;
+    private int _numWaiting;
+    private bool _isPoolStale = true;
+    private long _adapterDeferredAt;
+    private volatile bool _isStopping;
+    private volatile bool _isClosed;
+    private volatile Exception? _fault;
+    private volatile TaskCompletionSource? _idle;
+    private LoopNumbers _numbers = new();
+
+    public EngineLoop(INativeEngine native, Scheduler scheduler, int maxWaiting, TimeProvider time, ILogger logger)
+    {
+        _native = native;
+        _scheduler = scheduler;
+        _maxWaiting = maxWaiting;
+        _time = time;
+        _logger = logger;
+        _outcome = new StepOutcome(native.Geometry.MaxBatchRows, native.Geometry.MaxLogprobs);
+        _numbers.Beat(time);
+        _thread = new Thread(Run) { IsBackground = true, Name = "SLoRA loop" };
+    }
+
+    public Exception? Fault => _fault;
+
+    public LoopNumbers Numbers => _numbers;
+
+    public int NumWaiting => Math.Max(0, Volatile.Read(ref _numWaiting));
+
+    internal StepProbe? Probe { get; set; }
+
+    /// Called on the loop's thread, once, before any request is told.
+    public Action<Exception>? Faulted { get; set; }
+
+    public void Start() => _thread.Start();
+
+    /// Hands a request over.
+    public void Submit(RequestTicket ticket)
+    {
+        if (Interlocked.Add(ref _numWaiting, ticket.NumChoices) > _maxWaiting)
+        {
+            Interlocked.Add(ref _numWaiting, -ticket.NumChoices);
+            throw new QueueFullException($"{NumWaiting} sequences wait, the limit is {_maxWaiting}; try again later", RetryAfter());
+        }
+
+        ticket.SubmittedAt = _time.GetTimestamp();
+        Post(new LoopCommand(LoopCommandKind.Start, ticket, 0, null));
+    }
+
+    /// Ends a choice, or all (-1). No tokens of it arrive after the loop has seen this.
+    public void Cancel(RequestTicket ticket, int choiceIndex = -1) => Post(new LoopCommand(LoopCommandKind.Cancel, ticket, choiceIndex, null));
+
+    /// Runs `action` on the loop's thread.
+    public Task RunAsync(Action action)
+    {
+        var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Post(new LoopCommand(LoopCommandKind.Run, null, 0, () => Complete(done, action)));
+        return done.Task;
+    }
+
+    /// Completes when nothing waits, runs or is in flight.
+    public Task WhenIdleAsync()
+    {
+        var idle = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _idle = idle;
+        _wake.Set();
+        if (_isClosed)
+        {
+            idle.TrySetResult();
+        }
+
+        return idle.Task;
+    }
+
+    public void Dispose()
+    {
+        _isStopping = true;
+        _wake.Set();
+        if (_thread.IsAlive)
+        {
+            _thread.Join();
+        }
+
+        // _wake stays: a Post that has just seen the loop open may still set it.
+        _waker.Dispose();
+    }
+
+    private static void Complete(TaskCompletionSource done, Action action)
+    {
+        try
+        {
+            action();
+            done.SetResult();
+        }
+#pragma warning disable CA1031 // whatever it throws belongs to who asked
+        catch (Exception error)
+#pragma warning restore CA1031
+        {
+            done.SetException(error);
+        }
+    }
+
+    // Mean time between ends of requests would be better; the queue's age says at least how far behind we are.
+    private TimeSpan RetryAfter() => TimeSpan.FromSeconds(Math.Clamp(Math.Ceiling(_numbers.OldestWait.TotalSeconds), 1, 60));
+
+    private void Post(in LoopCommand command)
+    {
+        _commands.Enqueue(command);
+        if (_isClosed)
+        {
+            // The loop has gone or is going: whoever sees the command first refuses it.
+            RefuseCommands();
+            return;
+        }
+
+        _wake.Set();
+    }
+
+    private void Run()
+    {
+        try
+        {
+            while (!_isStopping)
+            {
+                _numbers.Beat(_time);
+                TakeCommands();
+                if (!TryTurn())
+                {
+                    Rest();
+                }
+            }
+
+            Close(new SLoRAException("the engine was stopped"));
+        }
+#pragma warning disable CA1031 // a fault is whatever was thrown
+        catch (Exception error)
+#pragma warning restore CA1031
+        {
+            EngineLog.LoopFaulted(_logger, error);
+            _fault = error;
+            Faulted?.Invoke(error);
+            Close(new SLoRAException((error as SLoRAException)?.Status ?? 0, $"the engine failed: {error.Message}", error));
+        }
+    }
+
+    private void Close(Exception reason)
+    {
+        _isClosed = true;
+        foreach (var ticket in _tickets)
+        {
+            ticket.Stream.Fail(reason);
+            ticket.Stream.Wake();
+        }
+
+        _tickets.Clear();
+        RefuseCommands();
+        _idle?.TrySetResult();
+    }
+
+    // On any thread, the waker's possibly gone: streams are woken directly.
+    private void RefuseCommands()
+    {
+        while (_commands.TryDequeue(out var command))
+        {
+            if (command.Kind == LoopCommandKind.Start)
+            {
+                command.Ticket!.Stream.Fail(new SLoRAException("the engine no longer takes requests", _fault));
+                command.Ticket.Stream.Wake();
+            }
+
+            command.Action?.Invoke();
+        }
+    }
+
+    private void Rest()
+    {
+        if (!_scheduler.IsIdle)
+        {
+            // Only adapters on their way can bring us here: look again soon.
+            _wake.WaitOne(1);
+            return;
+        }
+
+        _numbers.Publish(_scheduler);
+        Interlocked.Exchange(ref _idle, null)?.TrySetResult();
+        _wake.WaitOne(IdleBeat);
+    }
+
+    // ---- commands
+
+    private void TakeCommands()
+    {
+        while (_commands.TryDequeue(out var command))
+        {
+            switch (command.Kind)
+            {
+                case LoopCommandKind.Start:
+                    StartTicket(command.Ticket!);
+                    break;
+                case LoopCommandKind.Cancel:
+                    CancelTicket(command.Ticket!, command.ChoiceIndex);
+                    break;
+                default:
+                    command.Action!();
+                    break;
+            }
+        }
+    }
+
+    private void StartTicket(RequestTicket ticket)
+    {
+        _tickets.Add(ticket);
+        ticket.NumLive = ticket.NumChoices;
+        ticket.Sequences = new EngineSequence?[ticket.NumChoices];
+        for (var choice = 0; choice < ticket.NumChoices; choice++)
+        {
+            var uses = Array.ConvertAll(ticket.Adapters, adapter => _scheduler.Adapters.GetOrAdd(adapter.Id, adapter.Pages));
+            var sequence = new EngineSequence(new SequenceId(++_lastSequenceId), ticket, choice, uses);
+            ticket.Sequences[choice] = sequence;
+            _scheduler.Enqueue(sequence);
+        }
+    }
+
+    private void CancelTicket(RequestTicket ticket, int choiceIndex)
+    {
+        for (var choice = 0; choice < ticket.Sequences.Length; choice++)
+        {
+            if ((choiceIndex < 0 || choiceIndex == choice) && ticket.Sequences[choice] is { } sequence)
+            {
+                End(sequence);
+            }
+        }
+    }
+
+    // ---- the step
+
+    private bool TryTurn()
+    {
+        var submitted = _inFlight.Count < 2 && TrySubmit();
+        if (_inFlight.Count == 2 || (!submitted && _inFlight.Count > 0))
+        {
+            Collect();
+            return true;
+        }
+
+        return submitted;
+    }
+
+    // true: a turn's work was done, go round again at once.
+    private bool TrySubmit()
+    {
+        if (_scheduler.IsIdle)
+        {
+            return false;
+        }
+
+        RefreshPool();
+        var plan = _scheduler.Plan();
+        foreach (var sequence in plan.Preempted)
+        {
+            _native.PreemptSequence(sequence.Id.Value);
+        }
+
+        if (!TryCreateAdmitted(plan))
+        {
+            return false;
+        }
+
+        return plan.NumRows > 0 ? TrySubmit(plan) : plan.Preempted.Length > 0;
+    }
+
+    private bool TrySubmit(BatchPlan plan)
+    {
+        var status = _native.Submit(plan.Rows, plan.Prefetch);
+        switch (status)
+        {
+            case StepStatus.Ok:
+                _scheduler.Commit(plan);
+                _inFlight.Enqueue(plan);
+                _adapterDeferredAt = 0;
+                return true;
+            case StepStatus.DeferredAdapter:
+                return OnAdapterDeferred();
+            default:
+                return OnPagesDeferred();
+        }
+    }
+
+    // With a step in flight the answer may change when it is collected; with none, somebody has to give way.
+    private bool OnPagesDeferred()
+    {
+        _isPoolStale = true;
+        if (_inFlight.Count > 0)
+        {
+            return false;
+        }
+
+        if (_scheduler.DeferForPages() is EngineSequence hopeless)
+        {
+            FailHopeless(hopeless);
+        }
+
+        return true;
+    }
+
+    private bool OnAdapterDeferred()
+    {
+        _isPoolStale = true;
+        if (_adapterDeferredAt == 0)
+        {
+            _adapterDeferredAt = _time.GetTimestamp();
+        }
+
+        if (_inFlight.Count == 0 && _time.GetElapsedTime(_adapterDeferredAt) > AdapterPatience)
+        {
+            _adapterDeferredAt = 0;
+            return OnPagesDeferred();
+        }
+
+        // Warm rows go on in the next plan; if there are none its emptiness makes us rest before the cold are tried again.
+        _scheduler.DeferForAdapter();
+        return true;
+    }
+
+    private void RefreshPool()
+    {
+        if (_isPoolStale && _inFlight.Count == 0)
+        {
+            Observe(_native.GetCounters());
+            _isPoolStale = false;
+        }
+    }
+
+    private bool TryCreateAdmitted(BatchPlan plan)
+    {
+        var complete = true;
+        foreach (var admitted in plan.Admitted)
+        {
+            complete &= TryCreate((EngineSequence)admitted);
+        }
+
+        return complete;
+    }
+
+    private bool TryCreate(EngineSequence sequence)
+    {
+        try
+        {
+            if (_native.CreateSequence(sequence.ToStart()) != StepStatus.Ok)
+            {
+                _scheduler.Unadmit(sequence);
+                return false;
+            }
+
+            LeaveQueue(sequence);
+            return true;
+        }
+        catch (SLoRAException error) when (!error.IsFatal)
+        {
+            Fail(sequence, error, isCreated: false);
+            return false;
+        }
+    }
+
+    private void LeaveQueue(EngineSequence sequence)
+    {
+        if (!sequence.WasAdmitted)
+        {
+            sequence.WasAdmitted = true;
+            Interlocked.Decrement(ref _numWaiting);
+        }
+    }
+
+    private void Collect()
+    {
+        var status = _native.Collect(_outcome);
+        if (status != StepStatus.Ok)
+        {
+            throw new InvalidOperationException($"collect answered {status} with {_inFlight.Count} steps in flight");
+        }
+
+        var plan = _inFlight.Dequeue();
+        Observe(_outcome.Pool);
+        for (var i = 0; i < _outcome.NumEvents; i++)
+        {
+            NoteResidency(_outcome.Events[i]);
+        }
+
+        HandOut(plan);
+        _numbers.Publish(_scheduler, plan);
+        Scheduler.Recycle(plan);
+        _waker.Signal();
+        Probe?.OnStep();
+    }
+
+    private void Observe(in NativeCounters pool) => _scheduler.ObservePool(new PoolState(pool.FreePages, pool.EvictablePages));
+
+    private void NoteResidency(ResidencyChange change)
+    {
+        if (change.IsLoaded)
+        {
+            _scheduler.Adapters.Loaded(change.AdapterId);
+        }
+        else
+        {
+            _scheduler.Adapters.Evicted(change.AdapterId);
+        }
+    }
+
+    private void HandOut(BatchPlan plan)
+    {
+        var sequences = plan.Sequences;
+        for (var i = 0; i < sequences.Length; i++)
+        {
+            var sequence = (EngineSequence)sequences[i];
+            var row = _outcome.Rows[i];
+            _scheduler.Complete(sequence);
+            if (row.IsSampled && !row.IsDropped && sequence.Phase != SequencePhase.Ended)
+            {
+                HandOut(sequence, row);
+            }
+        }
+    }
+
+    private void HandOut(EngineSequence sequence, in RowOutcome row)
+    {
+        sequence.NumSampled++;
+        var isStop = sequence.IsStop(row.TokenId);
+        var isLast = sequence.NumPromptTokens + sequence.NumSampled == sequence.MaxTokens;
+        FinishReason? finish = isStop ? FinishReason.Stop : isLast ? FinishReason.Length : null;
+        var top = _outcome.Logprobs.AsSpan(row.LogprobsOffset, row.NumLogprobs);
+        var stream = sequence.Ticket.Stream;
+        stream.Write(new TokenEvent(sequence.ChoiceIndex, row.TokenId, row.Logprob, row.NumLogprobs, finish, isStop), top);
+        _waker.Mark(stream);
+        if (finish is not null)
+        {
+            End(sequence);
+        }
+    }
+
+    // ---- ends
+
+    private void End(EngineSequence sequence, bool isCreated = true)
+    {
+        if (sequence.HasSlot && isCreated)
+        {
+            _native.ReleaseSequence(sequence.Id.Value);
+        }
+
+        _scheduler.End(sequence);
+        LeaveQueue(sequence);
+        var ticket = sequence.Ticket;
+        ticket.Sequences[sequence.ChoiceIndex] = null;
+        if (--ticket.NumLive == 0)
+        {
+            _tickets.Remove(ticket);
+        }
+    }
+
+    private void Fail(EngineSequence sequence, Exception error, bool isCreated)
+    {
+        var ticket = sequence.Ticket;
+        End(sequence, isCreated);
+        CancelTicket(ticket, -1);
+        ticket.Stream.Fail(error);
+        _waker.Mark(ticket.Stream);
+        _waker.Signal();
+    }
+
+    private void FailHopeless(EngineSequence sequence)
+    {
+        var pages = PageBudget.PagesFor(sequence.NumTokens, _native.Geometry.TokensPerPage);
+        EngineLog.RequestHopeless(_logger, sequence.Ticket.Id, sequence.NumTokens, pages, _native.Geometry.NumPages);
+        var message = $"{sequence.NumTokens} tokens need {pages} pages; pinned adapters leave too few of the {_native.Geometry.NumPages} pages even for this request alone";
+        Fail(sequence, new OutOfDeviceMemoryException((int)StepStatus.DeferredPages, message), isCreated: true);
+    }
+}

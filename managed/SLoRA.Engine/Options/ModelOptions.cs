@@ -1,0 +1,20 @@
+// Options of the base model.
+using System.ComponentModel.DataAnnotations;
+
+namespace SLoRA;
+
+/// <summary>Options of the base model.</summary>
+public sealed class ModelOptions
+{
+    /// <summary>A Hugging Face folder: config.json, safetensors, tokenizer.json.</summary>
+    [Required(ErrorMessage = "a folder with the model is needed")]
+    public string Path { get; set; } = string.Empty;
+
+    /// <summary>The name under which the base model is served; null: the folder's name.</summary>
+    public string? Name { get; set; }
+
+    /// <summary>Numeric format of weights, KV and adapter pages.</summary>
+    public ComputeDtype Dtype { get; set; } = ComputeDtype.Bf16;
+
+    internal string ServedName => string.IsNullOrEmpty(Name) ? System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(Path))) : Name;
+}

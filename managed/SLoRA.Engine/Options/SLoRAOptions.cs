@@ -1,0 +1,56 @@
+// All options of an engine: one section "SLoRA" of configuration, or filled in by code.
+using System.ComponentModel.DataAnnotations;
+
+namespace SLoRA;
+
+/// <summary>Options of an engine. Ranges are validated at start.</summary>
+public sealed class SLoRAOptions
+{
+    /// <summary>The section of configuration that <c>AddSLoRA</c> reads.</summary>
+    public const string SectionName = "SLoRA";
+
+    /// <summary>The base model.</summary>
+    public ModelOptions Model { get; set; } = new();
+
+    /// <summary>The native library and its backend.</summary>
+    public NativeOptions Native { get; set; } = new();
+
+    /// <summary>The page pool.</summary>
+    public MemoryOptions Memory { get; set; } = new();
+
+    /// <summary>Adapters to load at start.</summary>
+    public AdapterOptions Adapters { get; set; } = new();
+
+    /// <summary>Batches and the queue.</summary>
+    public SchedulerOptions Scheduler { get; set; } = new();
+
+    /// <summary>What is wrong with the values, one line each; empty if nothing is.</summary>
+    public IReadOnlyList<string> Validate()
+    {
+        var problems = new List<string>();
+        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Adapters", Adapters), ("Scheduler", Scheduler) })
+        {
+            Check(section, part, problems);
+        }
+
+        if (Memory.PageTokens is int tokens and not 0 && !int.IsPow2(tokens))
+        {
+            problems.Add($"Memory.PageTokens is {tokens}; it must be a power of two");
+        }
+
+        if (Scheduler.MaxBatchRows > Scheduler.MaxSequences && Scheduler.MaxSequences > 0)
+        {
+            problems.Add($"Scheduler.MaxBatchRows is {Scheduler.MaxBatchRows}; it must not exceed Scheduler.MaxSequences, {Scheduler.MaxSequences}");
+        }
+
+        return problems;
+    }
+
+    [System.Diagnostics.CodeAnalysis.UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "The option classes are referenced here, and their members are simple properties with annotations.")]
+    private static void Check(string section, object part, List<string> problems)
+    {
+        var results = new List<ValidationResult>();
+        Validator.TryValidateObject(part, new ValidationContext(part), results, validateAllProperties: true);
+        problems.AddRange(results.Select(result => $"{section}.{result.MemberNames.FirstOrDefault()}: {result.ErrorMessage}"));
+    }
+}

@@ -1,0 +1,36 @@
+using SLoRA.Interop.Native;
+
+namespace SLoRA.Interop;
+
+/// <summary>What this machine offers.</summary>
+public static unsafe class NativeBackends
+{
+    /// <summary>Asks what a backend offers, without allocating on it.</summary>
+    /// <param name="backend">The backend; Auto resolves as a model load would.</param>
+    /// <returns>Device, memory and features.</returns>
+    /// <exception cref="SLoRAException">It is not available; the message lists every path tried.</exception>
+    public static NativeBackendInfo Probe(NativeBackend backend)
+    {
+        NativeLibraryLoader.LoadHandle();
+        NativeBackendInfo info = NativeBackendInfo.Create();
+        NativeError error = NativeError.Create();
+        StatusErrors.ThrowIfFailed(NativeMethods.BackendProbe((int)backend, &info, &error), in error);
+        return info;
+    }
+
+    /// <summary>The layout table of the loaded library, to compare with <see cref="AbiLayout.Expected"/>.</summary>
+    /// <returns>Its rows in its order.</returns>
+    public static IReadOnlyList<AbiLayoutRow> ReadLayout()
+    {
+        NativeLibraryLoader.LoadHandle();
+        List<AbiLayoutRow> rows = [];
+        for (ulong i = 0; i < NativeMethods.LayoutCount(); i++)
+        {
+            NativeLayoutEntry* entry = NativeMethods.LayoutGet(i);
+            string? field = entry->FieldName is null ? null : Utf8Text.FromStatic(entry->FieldName);
+            rows.Add(new AbiLayoutRow(Utf8Text.FromStatic(entry->StructName), field, entry->OffsetBytes, entry->SizeBytes));
+        }
+
+        return rows;
+    }
+}

@@ -1,0 +1,48 @@
+// Reads a model folder into an HfTokenizer: tokenizer.json gives the steps, the other files name the begin and end
+// tokens.
+
+using System.Text.Json;
+using SLoRA.Tokenizers.AddedTokens;
+using SLoRA.Tokenizers.Decoders;
+using SLoRA.Tokenizers.Models;
+using SLoRA.Tokenizers.Normalizers;
+using SLoRA.Tokenizers.PostProcessors;
+using SLoRA.Tokenizers.PreTokenizers;
+
+namespace SLoRA.Tokenizers.Loading;
+
+internal static class TokenizerLoader
+{
+    internal const string TokenizerFile = "tokenizer.json";
+
+    internal static HfTokenizer Load(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        string file = Path.Combine(folder, TokenizerFile);
+        using JsonDocument document = JsonFile.Open(file);
+        TokenizerParts parts = ReadParts(new JsonPart(document.RootElement, file, ""));
+        Func<string, int?> idOf = token =>
+            parts.AddedTokens.FirstOrDefault(added => added.Content == token)?.Id
+            ?? (parts.Model.TryGetId(token, out int id) ? id : null);
+        SpecialTokenFiles files = SpecialTokenFiles.Read(folder);
+        return new HfTokenizer(parts, files.BosId(idOf), files.EosIds(idOf), SpecialTokenFiles.ReadTexts(folder));
+    }
+
+    private static TokenizerParts ReadParts(JsonPart root)
+    {
+        // Truncation would silently shorten prompts; padding concerns batches of texts, which we do not encode.
+        if (!root["truncation"].IsNull)
+        {
+            throw root["truncation"].Fail("is not supported");
+        }
+
+        JsonPart preTokenizer = root["pre_tokenizer"];
+        return new TokenizerParts(
+            NormalizerTable.Read(root["normalizer"]),
+            PreTokenizerTable.Read(preTokenizer),
+            BpeReader.Read(root.Require("model"), PreTokenizerTable.IsByteLevel(preTokenizer)),
+            DecoderTable.Read(root["decoder"]),
+            PostProcessorTable.Read(root["post_processor"]),
+            AddedTokenReader.Read(root["added_tokens"]));
+    }
+}

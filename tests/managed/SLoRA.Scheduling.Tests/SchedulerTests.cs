@@ -1,0 +1,157 @@
+// Single behaviours of the scheduler, each at the smallest load that shows it.
+using SLoRA.Scheduling.Planning;
+
+namespace SLoRA.Scheduling.Tests;
+
+public class SchedulerTests
+{
+    private static SchedulerLimits Limits(int pages = 1000, int batchTokens = 64, int rows = 8, int sequences = 8, int chunk = int.MaxValue) => new()
+    {
+        TokensPerPage = 4,
+        TotalPages = pages,
+        MaxSequences = sequences,
+        MaxBatchRows = rows,
+        MaxBatchTokens = batchTokens,
+        PrefillChunkTokens = chunk,
+    };
+
+    private static Job Prompt(int prompt, int output, params int[] adapters) => new(prompt, output, int.MaxValue, adapters, 0, -1);
+
+    private static BatchPlan Step(Scheduler scheduler, int pages = 1000)
+    {
+        scheduler.ObservePool(new PoolState(pages, 0));
+        var plan = scheduler.Plan();
+        scheduler.Commit(plan);
+        foreach (var sequence in plan.Sequences)
+        {
+            scheduler.Complete(sequence);
+        }
+
+        Scheduler.Recycle(plan);
+        return plan;
+    }
+
+    [Fact]
+    public void A_new_request_joins_the_next_step_beside_decoding_ones()
+    {
+        var drive = new Drive(Limits());
+        drive.Arrive(1, Prompt(10, 5));
+        Step(drive.Scheduler);
+        drive.Arrive(2, Prompt(7, 5));
+        var plan = Step(drive.Scheduler);
+        Assert.Equal([new PlannedRow(1, 1, 10, true), new PlannedRow(2, 7, 0, true)], plan.Rows.ToArray());
+    }
+
+    [Fact]
+    public void Decoding_rows_come_before_chunks_and_chunks_keep_to_the_batch()
+    {
+        var drive = new Drive(Limits(batchTokens: 16));
+        drive.Arrive(1, Prompt(10, 5));
+        Step(drive.Scheduler);
+        drive.Arrive(2, Prompt(40, 5));
+        Assert.Equal([new PlannedRow(1, 1, 10, true), new PlannedRow(2, 15, 0, false)], Step(drive.Scheduler).Rows.ToArray());
+        Assert.Equal([new PlannedRow(1, 1, 11, true), new PlannedRow(2, 15, 15, false)], Step(drive.Scheduler).Rows.ToArray());
+        Assert.Equal([new PlannedRow(1, 1, 12, true), new PlannedRow(2, 10, 30, true)], Step(drive.Scheduler).Rows.ToArray());
+    }
+
+    [Fact]
+    public void A_long_prompt_is_cut_smaller_while_others_decode_and_not_when_alone()
+    {
+        var drive = new Drive(Limits(chunk: 8));
+        drive.Arrive(1, Prompt(30, 5));
+        Assert.Equal(30, Step(drive.Scheduler).Rows[0].NumTokens);
+        drive.Arrive(2, Prompt(30, 5));
+        Assert.Equal(8, Step(drive.Scheduler).Rows[1].NumTokens);
+    }
+
+    [Fact]
+    public void The_next_plan_is_made_while_one_is_in_flight_and_not_past_max_tokens()
+    {
+        var drive = new Drive(Limits());
+        drive.Arrive(1, Prompt(3, 2));
+        drive.Scheduler.ObservePool(new PoolState(1000, 0));
+        var first = drive.Scheduler.Plan();
+        drive.Scheduler.Commit(first);
+        var second = drive.Scheduler.Plan();
+        Assert.Equal([new PlannedRow(1, 1, 3, true)], second.Rows.ToArray());
+        drive.Scheduler.Commit(second);
+        Assert.Equal(0, drive.Scheduler.Plan().NumRows);
+    }
+
+    [Fact]
+    public void When_pages_run_out_the_latest_gives_way_and_returns_to_the_front()
+    {
+        var drive = new Drive(Limits(pages: 8));
+        drive.Run([Prompt(8, 20), Prompt(8, 20), Prompt(4, 4)]);
+        Assert.True(drive.Preemptions > 0);
+        Assert.True(drive.FinishOrder.IndexOf(1) < drive.FinishOrder.IndexOf(2));
+    }
+
+    [Fact]
+    public void Adapters_of_waiting_requests_are_prefetched_in_their_order_and_once()
+    {
+        var drive = new Drive(Limits(rows: 1));
+        drive.Arrive(1, Prompt(4, 9));
+        drive.Arrive(2, Prompt(4, 4, 7));
+        drive.Arrive(3, Prompt(4, 4, 5, 7));
+        Assert.Equal([7UL, 5UL], Step(drive.Scheduler).Prefetch.ToArray());
+        drive.Scheduler.Adapters.Loaded(7);
+        Assert.Equal([5UL], Step(drive.Scheduler).Prefetch.ToArray());
+    }
+
+    [Fact]
+    public void Cold_adapters_that_would_fill_the_pool_for_good_wait()
+    {
+        // Ten pages, adapters of three: a third holder would leave the longest sequence no way to its end.
+        var drive = new Drive(Limits(pages: 10), _ => 3);
+        drive.Run([Prompt(4, 12, 1), Prompt(4, 12, 2), Prompt(4, 12, 3)]);
+        Assert.Equal(3, drive.FinishOrder.Count);
+        Assert.Equal(0, drive.Deferrals);
+    }
+
+    [Fact]
+    public void After_an_adapter_was_deferred_only_warm_rows_run()
+    {
+        var drive = new Drive(Limits());
+        drive.Arrive(1, Prompt(4, 9, 1));
+        Step(drive.Scheduler);
+        drive.Scheduler.Adapters.Loaded(1);
+        drive.Arrive(2, Prompt(4, 9, 2));
+        Assert.Equal(2, drive.Scheduler.Plan().NumRows);
+        drive.Scheduler.DeferForAdapter();
+        Assert.Equal([1UL], drive.Scheduler.Plan().Rows.ToArray().Select(row => row.SequenceId));
+        Assert.Equal(2, drive.Scheduler.Plan().NumRows);
+    }
+
+    [Fact]
+    public void A_sequence_that_cannot_go_on_even_alone_is_named()
+    {
+        var drive = new Drive(Limits());
+        drive.Arrive(1, Prompt(4, 9));
+        drive.Scheduler.Plan();
+        Assert.Equal(1UL, drive.Scheduler.DeferForPages()!.Id.Value);
+    }
+
+    [Fact]
+    public void A_steady_decode_plan_allocates_nothing()
+    {
+        var drive = new Drive(Limits(pages: 100_000, rows: 8));
+        for (ulong id = 1; id <= 8; id++)
+        {
+            drive.Arrive(id, Prompt(8, 5000, (int)id % 3 + 1));
+        }
+
+        for (var i = 0; i < 50; i++)
+        {
+            Step(drive.Scheduler, 100_000);
+        }
+
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        for (var i = 0; i < 500; i++)
+        {
+            Step(drive.Scheduler, 100_000);
+        }
+
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+}

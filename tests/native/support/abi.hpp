@@ -1,0 +1,86 @@
+// The C ABI for tests: owners for handles, and errors as exceptions that carry status and message.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "slora/slora.h"
+
+namespace slora::test {
+
+struct AbiError : std::runtime_error {
+  AbiError(int32_t code, const std::string& message) : std::runtime_error(message), status(code) {}
+  int32_t status;
+};
+
+inline void expect_done(int32_t status, const slora_error& error) {
+  if (status < 0) throw AbiError(status, error.message);
+}
+
+struct ModelDeleter {
+  void operator()(slora_model* handle) const { slora_model_destroy(handle); }
+};
+struct EngineDeleter {
+  void operator()(slora_engine* handle) const { slora_engine_destroy(handle); }
+};
+struct AdapterDeleter {
+  void operator()(slora_adapter* handle) const { slora_adapter_unload(handle); }
+};
+using ModelHandle = std::unique_ptr<slora_model, ModelDeleter>;
+using EngineHandle = std::unique_ptr<slora_engine, EngineDeleter>;
+using AdapterHandle = std::unique_ptr<slora_adapter, AdapterDeleter>;
+
+inline ModelHandle load_model(const std::string& path, int32_t dtype, int32_t num_threads = 0) {
+  slora_error error = SLORA_ERROR_INIT;
+  slora_model_options options = SLORA_MODEL_OPTIONS_INIT;
+  options.backend = SLORA_BACKEND_HOST;
+  options.path = path.data();
+  options.path_bytes = path.size();
+  options.compute_dtype = dtype;
+  options.num_threads = num_threads;
+  ModelHandle model(slora_model_load(&options, &error));
+  if (!model) throw AbiError(error.status, error.message);
+  return model;
+}
+
+inline EngineHandle create_engine(slora_model* model, const slora_engine_options& options) {
+  slora_error error = SLORA_ERROR_INIT;
+  EngineHandle engine(slora_engine_create(model, &options, &error));
+  if (!engine) throw AbiError(error.status, error.message);
+  return engine;
+}
+
+inline AdapterHandle load_adapter(slora_engine* engine, const std::string& path) {
+  slora_error error = SLORA_ERROR_INIT;
+  slora_adapter_options options = SLORA_ADAPTER_OPTIONS_INIT;
+  options.path = path.data();
+  options.path_bytes = path.size();
+  AdapterHandle adapter(slora_adapter_load(engine, &options, &error));
+  if (!adapter) throw AbiError(error.status, error.message);
+  return adapter;
+}
+
+inline slora_adapter_info adapter_info(const slora_adapter* adapter) {
+  slora_error error = SLORA_ERROR_INIT;
+  slora_adapter_info info = SLORA_ADAPTER_INFO_INIT;
+  expect_done(slora_adapter_get_info(adapter, &info, &error), error);
+  return info;
+}
+
+inline slora_engine_geometry geometry(const slora_engine* engine) {
+  slora_error error = SLORA_ERROR_INIT;
+  slora_engine_geometry out = SLORA_ENGINE_GEOMETRY_INIT;
+  expect_done(slora_engine_get_geometry(engine, &out, &error), error);
+  return out;
+}
+
+inline slora_pool_counters counters(const slora_engine* engine) {
+  slora_error error = SLORA_ERROR_INIT;
+  slora_pool_counters out = SLORA_POOL_COUNTERS_INIT;
+  expect_done(slora_engine_get_counters(engine, &out, &error), error);
+  return out;
+}
+
+}  // namespace slora::test
