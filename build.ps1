@@ -37,7 +37,7 @@ function Build-Native {
 
 function Build-Managed { Invoke-Checked dotnet @("build", "SLoRA.sln", "-c", $Configuration, "--nologo", "-v", "quiet") }
 
-function Get-NativeFiles { git ls-files -- "*.cpp" "*.hpp" "*.h" "*.c" "*.cu" "*.cuh" }
+function Get-NativeFiles { git ls-files -- "*.cpp" "*.hpp" "*.h" "*.c" "*.cu" "*.cuh" ":!:interop/include" }
 
 function Test-Native {
     param([string]$Preset)

@@ -1,5 +1,5 @@
-// Whole steps through the C ABI on synthetic models: tokens/s of prefill and decode, base and with distinct adapters,
-// beside the read bandwidth of this machine measured in the same run.
+// Whole steps through the C ABI on synthetic models: tokens/s of prefill and decode, base and with
+// distinct adapters, beside the read bandwidth of this machine measured in the same run.
 //
 // usage: bench_step --models DIR [--model NAME] [--threads N] [--seconds S] [--json FILE]
 #include <algorithm>
@@ -17,7 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 [[noreturn]] void die(const slora_error& error) {
   std::fprintf(stderr, "bench_step: %s: %s\n", error.site, error.message);
@@ -32,7 +34,8 @@ void expect(int32_t status, const slora_error& error) {
   }
 }
 
-// The ceiling: every thread sums its own part of a block that no cache holds. Best of the rounds, GB/s.
+// The ceiling: every thread sums its own part of a block that no cache holds. Best of the rounds,
+// GB/s.
 double read_bandwidth(int num_threads) {
   static std::vector<uint64_t> block((size_t{1} << 30) / sizeof(uint64_t), 1);
   double best = 0;
@@ -54,7 +57,8 @@ double read_bandwidth(int num_threads) {
     for (std::thread& thread : threads) thread.join();
     volatile uint64_t sink = 0;
     for (const uint64_t sum : sums) sink = sink + sum;
-    best = std::max(best, static_cast<double>(block.size() * sizeof(uint64_t)) / seconds_since(begin) / 1e9);
+    best = std::max(
+        best, static_cast<double>(block.size() * sizeof(uint64_t)) / seconds_since(begin) / 1e9);
   }
   return best;
 }
@@ -71,7 +75,8 @@ struct Result {
 
 class Bench {
  public:
-  Bench(const std::string& path, std::string name, int threads) : name_(std::move(name)), threads_(threads) {
+  Bench(const std::string& path, std::string name, int threads)
+      : name_(std::move(name)), threads_(threads) {
     slora_error error = SLORA_ERROR_INIT;
     slora_model_options options = SLORA_MODEL_OPTIONS_INIT;
     options.backend = SLORA_BACKEND_HOST;
@@ -144,7 +149,8 @@ class Bench {
     release(batch);
     std::sort(times.begin(), times.end());
     const double median = times[times.size() / 2];
-    const double kv = double(batch) * position * info_.num_layers * 2 * info_.num_kv_heads * info_.head_size * 2;
+    const double kv =
+        double(batch) * position * info_.num_layers * 2 * info_.num_kv_heads * info_.head_size * 2;
     const double bytes = double(info_.weight_bytes) + num_adapters * double(adapter_bytes_) + kv;
     return {name_, "decode", batch, num_adapters, batch / median, bytes / median / 1e9, control};
   }
@@ -154,7 +160,9 @@ class Bench {
     ids_.clear();
     std::vector<int32_t> prompt(static_cast<size_t>(length));
     for (int i = 0; i < batch; ++i) {
-      for (size_t k = 0; k < prompt.size(); ++k) prompt[k] = static_cast<int32_t>((k * 7919 + static_cast<size_t>(i) * 104729 + 13) % info_.vocab_size);
+      for (size_t k = 0; k < prompt.size(); ++k)
+        prompt[k] = static_cast<int32_t>((k * 7919 + static_cast<size_t>(i) * 104729 + 13) %
+                                         info_.vocab_size);
       slora_sequence_options options = SLORA_SEQUENCE_OPTIONS_INIT;
       options.sequence_id = ++next_id_;
       options.prompt_tokens = prompt.data();
@@ -173,7 +181,8 @@ class Bench {
 
   void release(int batch) {
     slora_error error = SLORA_ERROR_INIT;
-    for (int i = 0; i < batch; ++i) expect(slora_sequence_release(engine_, ids_[static_cast<size_t>(i)], &error), error);
+    for (int i = 0; i < batch; ++i)
+      expect(slora_sequence_release(engine_, ids_[static_cast<size_t>(i)], &error), error);
   }
 
   void run(std::vector<slora_plan_row>& rows) {
@@ -190,7 +199,8 @@ class Bench {
 
   void step(int batch, uint32_t tokens, uint32_t first) {
     plan_.clear();
-    for (int i = 0; i < batch; ++i) plan_.push_back({ids_[static_cast<size_t>(i)], tokens, first, SLORA_ROW_SAMPLE, 0});
+    for (int i = 0; i < batch; ++i)
+      plan_.push_back({ids_[static_cast<size_t>(i)], tokens, first, SLORA_ROW_SAMPLE, 0});
     run(plan_);
   }
 
@@ -213,8 +223,8 @@ class Bench {
   std::vector<slora_row_result> rows_;
 };
 
-// llama.cpp v0.5.0, bf16, 2 threads, the 1.1 B shape, measured when the read control was 34 GB/s; decode figures scale
-// with the control, prefill is bound by arithmetic and does not.
+// llama.cpp v0.5.0, bf16, 2 threads, the 1.1 B shape, measured when the read control was 34 GB/s;
+// decode figures scale with the control, prefill is bound by arithmetic and does not.
 struct Peer {
   const char* what;
   int batch;
@@ -222,13 +232,15 @@ struct Peer {
   double tokens_per_second;
 };
 constexpr double kPeerControl = 34.0;
-constexpr Peer kPeers[] = {{"prefill", 256, 0, 79}, {"prefill", 256, 1, 68},  {"decode", 1, 0, 18.3},
-                           {"decode", 1, 1, 13.5},  {"decode", 8, 0, 40.6}, {"decode", 8, 8, 15.0}};
+constexpr Peer kPeers[] = {{"prefill", 256, 0, 79}, {"prefill", 256, 1, 68},
+                           {"decode", 1, 0, 18.3},  {"decode", 1, 1, 13.5},
+                           {"decode", 8, 0, 40.6},  {"decode", 8, 8, 15.0}};
 
 double peer_figure(const Result& result) {
   if (result.model != "llama-1.1b") return 0;
   for (const Peer& peer : kPeers) {
-    if (std::strcmp(peer.what, result.what) == 0 && peer.batch == result.batch && peer.adapters == result.adapters) {
+    if (std::strcmp(peer.what, result.what) == 0 && peer.batch == result.batch &&
+        peer.adapters == result.adapters) {
       return peer.tokens_per_second * (peer.batch <= 8 ? result.read_control / kPeerControl : 1.0);
     }
   }
@@ -236,9 +248,11 @@ double peer_figure(const Result& result) {
 }
 
 void print(const Result& r) {
-  std::printf("%-12s %-8s %5d %9d %11.1f", r.model.c_str(), r.what, r.batch, r.adapters, r.tokens_per_second);
+  std::printf("%-12s %-8s %5d %9d %11.1f", r.model.c_str(), r.what, r.batch, r.adapters,
+              r.tokens_per_second);
   if (r.gigabytes_per_second > 0) {
-    std::printf(" %8.1f %9.1f %7.0f %%", r.gigabytes_per_second, r.read_control, 100 * r.gigabytes_per_second / r.read_control);
+    std::printf(" %8.1f %9.1f %7.0f %%", r.gigabytes_per_second, r.read_control,
+                100 * r.gigabytes_per_second / r.read_control);
   } else {
     std::printf(" %8s %9.1f %9s", "-", r.read_control, "-");
   }
@@ -256,16 +270,21 @@ void write_json(const std::string& path, const std::vector<Result>& results, int
   }
   slora_backend_info machine = SLORA_BACKEND_INFO_INIT;
   slora_backend_probe(SLORA_BACKEND_HOST, &machine, nullptr);
-  std::fprintf(file, "{\n  \"machine\": \"%s\", \"features\": \"%s\", \"threads\": %d, \"build\": \"%s\",\n  \"results\": [\n",
+  std::fprintf(file,
+               "{\n  \"machine\": \"%s\", \"features\": \"%s\", \"threads\": %d, \"build\": "
+               "\"%s\",\n  \"results\": [\n",
                machine.device_name, machine.features, threads, slora_build_info());
   for (size_t i = 0; i < results.size(); ++i) {
     const Result& r = results[i];
     std::fprintf(file,
-                 "    {\"model\": \"%s\", \"what\": \"%s\", \"batch\": %d, \"distinct_adapters\": %d, \"lora_rank\": %d, "
-                 "\"tokens_per_second\": %.2f, \"gigabytes_per_second\": %.2f, \"read_control_gigabytes_per_second\": %.2f, "
+                 "    {\"model\": \"%s\", \"what\": \"%s\", \"batch\": %d, \"distinct_adapters\": "
+                 "%d, \"lora_rank\": %d, "
+                 "\"tokens_per_second\": %.2f, \"gigabytes_per_second\": %.2f, "
+                 "\"read_control_gigabytes_per_second\": %.2f, "
                  "\"llama_cpp_scaled\": %.2f}%s\n",
-                 r.model.c_str(), r.what, r.batch, r.adapters, r.adapters > 0 ? 16 : 0, r.tokens_per_second,
-                 r.gigabytes_per_second, r.read_control, peer_figure(r), i + 1 < results.size() ? "," : "");
+                 r.model.c_str(), r.what, r.batch, r.adapters, r.adapters > 0 ? 16 : 0,
+                 r.tokens_per_second, r.gigabytes_per_second, r.read_control, peer_figure(r),
+                 i + 1 < results.size() ? "," : "");
   }
   std::fprintf(file, "  ]\n}\n");
   std::fclose(file);
@@ -279,18 +298,26 @@ int main(int argc, char** argv) {
   double seconds = 6;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string key = argv[i];
-    if (key == "--models") models = argv[i + 1];
-    else if (key == "--model") only = argv[i + 1];
-    else if (key == "--threads") threads = std::atoi(argv[i + 1]);
-    else if (key == "--seconds") seconds = std::atof(argv[i + 1]);
-    else if (key == "--json") json = argv[i + 1];
+    if (key == "--models")
+      models = argv[i + 1];
+    else if (key == "--model")
+      only = argv[i + 1];
+    else if (key == "--threads")
+      threads = std::atoi(argv[i + 1]);
+    else if (key == "--seconds")
+      seconds = std::atof(argv[i + 1]);
+    else if (key == "--json")
+      json = argv[i + 1];
   }
   if (models.empty()) {
-    std::fprintf(stderr, "usage: bench_step --models DIR [--model NAME] [--threads N] [--seconds S] [--json FILE]\n");
+    std::fprintf(stderr,
+                 "usage: bench_step --models DIR [--model NAME] [--threads N] [--seconds S] "
+                 "[--json FILE]\n");
     return 1;
   }
   if (threads == 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  std::printf("%-12s %-8s %5s %9s %11s %8s %9s %9s\n", "model", "step", "batch", "adapters", "tokens/s", "GB/s", "read GB/s", "share");
+  std::printf("%-12s %-8s %5s %9s %11s %8s %9s %9s\n", "model", "step", "batch", "adapters",
+              "tokens/s", "GB/s", "read GB/s", "share");
   std::vector<Result> results;
   for (const char* name : {"llama-124m", "llama-1.1b"}) {
     if (!only.empty() && only != name) continue;

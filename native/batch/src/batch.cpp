@@ -105,133 +105,164 @@ void BatchStaging::reserve(uint64_t bytes) {
   on_device_ = device::Buffer(device_, device::MemoryKind::kDevice, grown);
 }
 
+// Host addresses of the tables in the pinned block, and how far each is filled.
+class BatchStaging::Writer {
+ public:
+  Writer(uint8_t* block, const Layout& layout, int32_t tokens_per_page)
+      : block_(block), layout_(layout), tokens_per_page_(tokens_per_page) {
+    ints(layout_.entry_offsets)[0] = 0;
+  }
+
+  void add(const RowInput& row, RowOutput& out) {
+    ints(layout_.row_offsets)[rows_] = tokens_;
+    std::memcpy(ints(layout_.page_table) + rows_ * layout_.table_stride, row.pages.data(),
+                row.pages.size_bytes());
+    add_tokens(row);
+    add_to_segment(row);
+    ++rows_;
+    tokens_ += row.num_tokens;
+    add_outputs(row, out);
+    if (row.wants_sample) add_sample(row, out);
+  }
+
+  // Places the intermediate of every entry; returns its size in floats.
+  int64_t finish() {
+    ints(layout_.row_offsets)[rows_] = tokens_;
+    SLORA_CHECK(tokens_ == layout_.tokens && outputs_ == layout_.outputs &&
+                entries_ == layout_.entries);
+    int64_t t_floats = 0;
+    for (int32_t g = 0; g < segments_; ++g) {
+      const int64_t rows = ints(layout_.segment_end)[g] - ints(layout_.segment_begin)[g];
+      for (int32_t e = ints(layout_.entry_offsets)[g]; e < ints(layout_.entry_offsets)[g + 1];
+           ++e) {
+        kernels::LoraEntry& entry = at<kernels::LoraEntry>(layout_.entry_list)[e];
+        entry.t_offset = t_floats;
+        t_floats += rows * kernels::kMaxFusedModules * entry.t_stride;
+      }
+    }
+    return t_floats;
+  }
+
+ private:
+  template <typename T>
+  T* at(uint64_t offset) const {
+    return reinterpret_cast<T*>(block_ + offset);
+  }
+  int32_t* ints(uint64_t offset) const { return at<int32_t>(offset); }
+
+  void add_tokens(const RowInput& row) {
+    for (int32_t i = 0; i < row.num_tokens; ++i) {
+      const int32_t position = row.first_token + i;
+      ints(layout_.token_slot)[tokens_ + i] = row.history_slot;
+      ints(layout_.token_position)[tokens_ + i] = position;
+      ints(layout_.token_page)[tokens_ + i] =
+          row.pages[static_cast<size_t>(position / tokens_per_page_)];
+    }
+  }
+
+  void add_to_segment(const RowInput& row) {
+    const bool begins_segment =
+        !previous_ || compare_adapters(previous_->adapters, row.adapters) != 0;
+    previous_ = &row;
+    if (row.adapters.empty()) return;
+    if (begins_segment) {
+      ints(layout_.segment_begin)[segments_] = tokens_;
+      for (const AdapterUse& use : row.adapters) add_entry(use);
+      ints(layout_.entry_offsets)[++segments_] = entries_;
+    }
+    ints(layout_.segment_end)[segments_ - 1] = tokens_ + row.num_tokens;
+  }
+
+  void add_entry(const AdapterUse& use) {
+    at<kernels::LoraEntry>(layout_.entry_list)[entries_] = {entries_, use.weight, 0,
+                                                            use.max_lora_rank, 0};
+    at<kernels::LoraAdapterRef>(layout_.adapter_refs)[entries_] = {use.modules, adapter_pages_, 0};
+    std::copy(use.pages->begin(), use.pages->end(), ints(layout_.lora_pages) + adapter_pages_);
+    adapter_pages_ += static_cast<int32_t>(use.pages->size());
+    ++entries_;
+  }
+
+  // tokens_ is past the row's last token here.
+  void add_outputs(const RowInput& row, RowOutput& out) {
+    if (row.wants_logits) {
+      out.logits_begin = outputs_;
+      out.num_logits = row.num_tokens;
+      for (int32_t i = row.num_tokens; i > 0; --i)
+        ints(layout_.output_rows)[outputs_++] = tokens_ - i;
+    } else if (row.wants_sample) {
+      ints(layout_.output_rows)[outputs_++] = tokens_ - 1;
+    }
+  }
+
+  void add_sample(const RowInput& row, RowOutput& out) {
+    out.sample_idx = samples_;
+    kernels::SampleRow& sampling = at<kernels::SampleRow>(layout_.sample_rows)[samples_++];
+    sampling = row.sampling;
+    sampling.logits_row = outputs_ - 1;
+    sampling.bias_offset = biases_;
+    sampling.num_bias = static_cast<int32_t>(row.bias_tokens.size());
+    std::copy(row.bias_tokens.begin(), row.bias_tokens.end(), ints(layout_.bias_tokens) + biases_);
+    std::copy(row.bias_values.begin(), row.bias_values.end(),
+              at<float>(layout_.bias_values) + biases_);
+    biases_ += sampling.num_bias;
+  }
+
+  uint8_t* block_;
+  const Layout& layout_;
+  int32_t tokens_per_page_;
+  const RowInput* previous_ = nullptr;
+  int32_t rows_ = 0, tokens_ = 0, outputs_ = 0, samples_ = 0, biases_ = 0;
+  int32_t segments_ = 0, entries_ = 0, adapter_pages_ = 0;
+};
+
+// The block's tables as kernels see them, at their addresses on the device.
+Batch BatchStaging::device_view(const Layout& layout, int32_t modules_a_layer,
+                                int64_t t_floats) const {
+  const uint8_t* const base = on_device_.data();
+  auto ints = [base](uint64_t offset) { return reinterpret_cast<const int32_t*>(base + offset); };
+  Batch batch{};
+  batch.num_tokens = static_cast<int32_t>(layout.tokens);
+  batch.num_rows = static_cast<int32_t>(layout.rows);
+  batch.num_outputs = static_cast<int32_t>(layout.outputs);
+  batch.num_samples = static_cast<int32_t>(layout.samples);
+  batch.outputs_are_all_tokens = layout.outputs == layout.tokens;
+  batch.token_slot = ints(layout.token_slot);
+  batch.token_position = ints(layout.token_position);
+  batch.token_page = ints(layout.token_page);
+  batch.row_offsets = ints(layout.row_offsets);
+  batch.page_table = ints(layout.page_table);
+  batch.page_table_stride = layout.table_stride;
+  batch.output_rows = ints(layout.output_rows);
+  batch.lora.num_segments = static_cast<int32_t>(layout.segments);
+  batch.lora.num_modules = modules_a_layer;
+  batch.lora.segment_begin = ints(layout.segment_begin);
+  batch.lora.segment_end = ints(layout.segment_end);
+  batch.lora.entry_offsets = ints(layout.entry_offsets);
+  batch.lora.entries = reinterpret_cast<const kernels::LoraEntry*>(base + layout.entry_list);
+  batch.lora.adapters =
+      reinterpret_cast<const kernels::LoraAdapterRef*>(base + layout.adapter_refs);
+  batch.lora.pages = ints(layout.lora_pages);
+  batch.lora_t_floats = t_floats;
+  batch.sample_rows = reinterpret_cast<const kernels::SampleRow*>(base + layout.sample_rows);
+  batch.bias_tokens = ints(layout.bias_tokens);
+  batch.bias_values = reinterpret_cast<const float*>(base + layout.bias_values);
+  return batch;
+}
+
 Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page,
                          int32_t modules_a_layer, device::Stream& stream,
                          std::vector<RowOutput>& out_outputs) {
   sort_rows(rows);
   const Layout layout = measure(rows);
   reserve(layout.bytes);
-  uint8_t* const block = pinned_.data();
-  auto ints = [block](uint64_t offset) { return reinterpret_cast<int32_t*>(block + offset); };
-  int32_t* const token_slot = ints(layout.token_slot);
-  int32_t* const token_position = ints(layout.token_position);
-  int32_t* const token_page = ints(layout.token_page);
-  int32_t* const row_offsets = ints(layout.row_offsets);
-  int32_t* const page_table = ints(layout.page_table);
-  int32_t* const output_rows = ints(layout.output_rows);
-  int32_t* const segment_begin = ints(layout.segment_begin);
-  int32_t* const segment_end = ints(layout.segment_end);
-  int32_t* const entry_offsets = ints(layout.entry_offsets);
-  auto* const entries = reinterpret_cast<kernels::LoraEntry*>(block + layout.entry_list);
-  auto* const adapter_refs =
-      reinterpret_cast<kernels::LoraAdapterRef*>(block + layout.adapter_refs);
-  int32_t* const lora_pages = ints(layout.lora_pages);
-  auto* const sample_rows = reinterpret_cast<kernels::SampleRow*>(block + layout.sample_rows);
-  int32_t* const bias_tokens = ints(layout.bias_tokens);
-  auto* const bias_values = reinterpret_cast<float*>(block + layout.bias_values);
-
   out_outputs.assign(rows.size(), RowOutput{-1, 0, 0});
-  int32_t token = 0, output = 0, sample = 0, bias = 0, segment = -1, entry = 0, lora_page = 0;
-  const RowInput* previous = nullptr;
-  entry_offsets[0] = 0;
-  for (size_t packed = 0; packed < order_.size(); ++packed) {
-    const RowInput& row = rows[static_cast<size_t>(order_[packed])];
-    RowOutput& result = out_outputs[static_cast<size_t>(order_[packed])];
-    row_offsets[packed] = token;
-    std::memcpy(page_table + static_cast<int64_t>(packed) * layout.table_stride, row.pages.data(),
-                row.pages.size_bytes());
-
-    const bool begins_segment =
-        !previous || compare_adapters(previous->adapters, row.adapters) != 0;
-    previous = &row;
-    if (!row.adapters.empty()) {
-      if (begins_segment) {
-        segment_begin[++segment] = token;
-        for (const AdapterUse& use : row.adapters) {
-          entries[entry] = {entry, use.weight, 0, use.max_lora_rank, 0};
-          adapter_refs[entry] = {use.modules, lora_page, 0};
-          std::memcpy(lora_pages + lora_page, use.pages->data(),
-                      use.pages->size() * sizeof(int32_t));
-          lora_page += static_cast<int32_t>(use.pages->size());
-          ++entry;
-        }
-        entry_offsets[segment + 1] = entry;
-      }
-      segment_end[segment] = token + row.num_tokens;
-    }
-
-    for (int32_t i = 0; i < row.num_tokens; ++i) {
-      const int32_t position = row.first_token + i;
-      token_slot[token + i] = row.history_slot;
-      token_position[token + i] = position;
-      token_page[token + i] = row.pages[static_cast<size_t>(position / tokens_per_page)];
-    }
-    token += row.num_tokens;
-
-    if (row.wants_logits) {
-      result.logits_begin = output;
-      result.num_logits = row.num_tokens;
-      for (int32_t i = 0; i < row.num_tokens; ++i)
-        output_rows[output++] = token - row.num_tokens + i;
-    } else if (row.wants_sample) {
-      output_rows[output++] = token - 1;
-    }
-    if (row.wants_sample) {
-      result.sample_idx = sample;
-      kernels::SampleRow& sampling = sample_rows[sample++];
-      sampling = row.sampling;
-      sampling.logits_row = output - 1;
-      sampling.bias_offset = bias;
-      sampling.num_bias = static_cast<int32_t>(row.bias_tokens.size());
-      std::copy(row.bias_tokens.begin(), row.bias_tokens.end(), bias_tokens + bias);
-      std::copy(row.bias_values.begin(), row.bias_values.end(), bias_values + bias);
-      bias += sampling.num_bias;
-    }
+  Writer writer(pinned_.data(), layout, tokens_per_page);
+  for (const int32_t row_idx : order_) {
+    writer.add(rows[static_cast<size_t>(row_idx)], out_outputs[static_cast<size_t>(row_idx)]);
   }
-  row_offsets[rows.size()] = token;
-  SLORA_CHECK(token == layout.tokens && output == layout.outputs && entry == layout.entries);
-
-  int64_t t_floats = 0;
-  for (int32_t g = 0; g <= segment; ++g) {
-    for (int32_t e = entry_offsets[g]; e < entry_offsets[g + 1]; ++e) {
-      entries[e].t_offset = t_floats;
-      t_floats += int64_t{segment_end[g] - segment_begin[g]} * kernels::kMaxFusedModules *
-                  entries[e].t_stride;
-    }
-  }
-
-  stream.copy(on_device_.data(), block, layout.bytes);
-  const uint8_t* const base = on_device_.data();
-  auto device_ints = [base](uint64_t offset) {
-    return reinterpret_cast<const int32_t*>(base + offset);
-  };
-  Batch batch{};
-  batch.num_tokens = token;
-  batch.num_rows = static_cast<int32_t>(rows.size());
-  batch.num_outputs = output;
-  batch.num_samples = sample;
-  batch.outputs_are_all_tokens = output == token;
-  batch.token_slot = device_ints(layout.token_slot);
-  batch.token_position = device_ints(layout.token_position);
-  batch.token_page = device_ints(layout.token_page);
-  batch.row_offsets = device_ints(layout.row_offsets);
-  batch.page_table = device_ints(layout.page_table);
-  batch.page_table_stride = layout.table_stride;
-  batch.output_rows = device_ints(layout.output_rows);
-  batch.lora.num_segments = segment + 1;
-  batch.lora.num_modules = modules_a_layer;
-  batch.lora.segment_begin = device_ints(layout.segment_begin);
-  batch.lora.segment_end = device_ints(layout.segment_end);
-  batch.lora.entry_offsets = device_ints(layout.entry_offsets);
-  batch.lora.entries = reinterpret_cast<const kernels::LoraEntry*>(base + layout.entry_list);
-  batch.lora.adapters =
-      reinterpret_cast<const kernels::LoraAdapterRef*>(base + layout.adapter_refs);
-  batch.lora.pages = device_ints(layout.lora_pages);
-  batch.lora_t_floats = t_floats;
-  batch.sample_rows = reinterpret_cast<const kernels::SampleRow*>(base + layout.sample_rows);
-  batch.bias_tokens = device_ints(layout.bias_tokens);
-  batch.bias_values = reinterpret_cast<const float*>(base + layout.bias_values);
-  return batch;
+  const int64_t t_floats = writer.finish();
+  stream.copy(on_device_.data(), pinned_.data(), layout.bytes);
+  return device_view(layout, modules_a_layer, t_floats);
 }
 
 }  // namespace slora::batch

@@ -87,16 +87,21 @@ BackendKind kind_from_environment() {
 }  // namespace
 
 forward::Backend open_backend(BackendKind kind, int32_t device_idx, int32_t num_threads) {
-  if (kind == BackendKind::kAuto) kind = kind_from_environment();
-  if (kind == BackendKind::kHost) return open_host(device_idx, num_threads);
+  const bool is_auto = kind == BackendKind::kAuto;
+  if (is_auto) kind = kind_from_environment();
+  if (kind == BackendKind::kHost) {
+    core::log(core::LogLevel::kInfo, "backend: host ", kernels::host_kernel_isa(), is_auto ? " (SLORA_BACKEND)" : "");
+    return open_host(device_idx, num_threads);
+  }
   std::string reason;
   const PluginApi* plugin = load_plugin(reason);
   if (plugin) {
+    core::log(core::LogLevel::kInfo, "backend: CUDA, device ", device_idx);
     return {std::make_shared<device::Device>(plugin->device_api, device_idx, num_threads),
             plugin->kernel_api, true};
   }
   if (kind == BackendKind::kCuda) core::fail(Status::kBackend, reason);
-  core::log(core::LogLevel::kInfo, "backend: host; ", reason);
+  core::log(core::LogLevel::kInfo, "backend: host ", kernels::host_kernel_isa(), "; ", reason);
   return open_host(device_idx, num_threads);
 }
 

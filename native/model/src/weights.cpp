@@ -46,7 +46,10 @@ class Planner {
     add_vector({VectorKind::kFinalNorm, kWholeModel}, std::string(row.final_norm), Dim::kHidden);
     add_head();
     count();
-    if (tensors_) refuse_leftovers();
+    if (tensors_) {
+      refuse_leftovers();
+      plan_.tensors = *tensors_;
+    }
     return std::move(plan_);
   }
 

@@ -124,6 +124,16 @@ public sealed class TemplateLimitTests
         Assert.Throws<TemplateException>(() => ChatTemplate.Parse(new string('x', 101), limits));
     }
 
+    // No text here is long; only their sum is.
+    [Fact]
+    public void The_sum_of_all_texts_is_bounded()
+    {
+        const string source = "{% for i in range(50) %}{% set x = 'abcdefgh'|upper %}{% endfor %}";
+
+        Assert.Equal("", ChatTemplate.Parse(source, new() { MaxTextWork = 10_000 }).Render([]));
+        Assert.Throws<TemplateException>(() => ChatTemplate.Parse(source, new() { MaxTextWork = 500 }).Render([]));
+    }
+
     [Fact]
     public void A_line_is_that_of_the_fault()
     {

@@ -1,5 +1,5 @@
-// The C ABI's promises about wrong calls: each refusal has its status and one line with value and limit, and leaves
-// the engine as it was, with every page accounted for.
+// The C ABI's promises about wrong calls: each refusal has its status and one line with value and
+// limit, and leaves the engine as it was, with every page accounted for.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -21,15 +21,19 @@ class Abi : public testing::Test {
     return options;
   }
 
-  Abi() : model_(load_model(demo_path("base"), SLORA_DTYPE_F32)), engine_(create_engine(model_.get(), options())) {}
+  Abi()
+      : model_(load_model(demo_path("base"), SLORA_DTYPE_F32)),
+        engine_(create_engine(model_.get(), options())) {}
 
   void TearDown() override {
     if (!engine_) return;
     EXPECT_EQ(slora_engine_check(engine_.get(), &error_), SLORA_OK) << error_.message;
   }
 
-  int32_t create(uint64_t id, std::vector<int32_t> prompt, std::vector<slora_adapter_weight> adapters = {},
-                 slora_sampling_options sampling = SLORA_SAMPLING_OPTIONS_INIT, uint32_t max_tokens = 0) {
+  int32_t create(uint64_t id, std::vector<int32_t> prompt,
+                 std::vector<slora_adapter_weight> adapters = {},
+                 slora_sampling_options sampling = SLORA_SAMPLING_OPTIONS_INIT,
+                 uint32_t max_tokens = 0) {
     slora_sequence_options sequence = SLORA_SEQUENCE_OPTIONS_INIT;
     sequence.sequence_id = id;
     sequence.prompt_tokens = prompt.data();
@@ -59,7 +63,8 @@ class Abi : public testing::Test {
 
   slora_sequence_info info(uint64_t id) {
     slora_sequence_info out = SLORA_SEQUENCE_INFO_INIT;
-    EXPECT_EQ(slora_sequence_get_info(engine_.get(), id, &out, &error_), SLORA_OK) << error_.message;
+    EXPECT_EQ(slora_sequence_get_info(engine_.get(), id, &out, &error_), SLORA_OK)
+        << error_.message;
     return out;
   }
 
@@ -78,16 +83,21 @@ class Abi : public testing::Test {
 };
 
 TEST_F(Abi, RefusesSequencesWithValueAndLimit) {
-  expect_refused(create(0, {1}), SLORA_ERROR_INVALID_ARGUMENT, "sequence_id is 0, which names no sequence");
-  expect_refused(create(1, {}), SLORA_ERROR_INVALID_ARGUMENT, "num_prompt_tokens is 0, the limit is 1..512");
+  expect_refused(create(0, {1}), SLORA_ERROR_INVALID_ARGUMENT,
+                 "sequence_id is 0, which names no sequence");
+  expect_refused(create(1, {}), SLORA_ERROR_INVALID_ARGUMENT,
+                 "num_prompt_tokens is 0, the limit is 1..512");
   expect_refused(create(1, std::vector<int32_t>(513, 1)), SLORA_ERROR_INVALID_ARGUMENT,
                  "num_prompt_tokens is 513, the limit is 1..512");
-  expect_refused(create(1, {1, 4096}), SLORA_ERROR_INVALID_ARGUMENT, "prompt token 1 is 4096, the limit is 0..4095");
-  expect_refused(create(1, {-1}), SLORA_ERROR_INVALID_ARGUMENT, "prompt token 0 is -1, the limit is 0..4095");
-  expect_refused(create(1, {1, 2, 3}, {}, SLORA_SAMPLING_OPTIONS_INIT, 2), SLORA_ERROR_INVALID_ARGUMENT,
-                 "max_tokens is 2, the limit is 3..512");
+  expect_refused(create(1, {1, 4096}), SLORA_ERROR_INVALID_ARGUMENT,
+                 "prompt token 1 is 4096, the limit is 0..4095");
+  expect_refused(create(1, {-1}), SLORA_ERROR_INVALID_ARGUMENT,
+                 "prompt token 0 is -1, the limit is 0..4095");
+  expect_refused(create(1, {1, 2, 3}, {}, SLORA_SAMPLING_OPTIONS_INIT, 2),
+                 SLORA_ERROR_INVALID_ARGUMENT, "max_tokens is 2, the limit is 3..512");
   expect_refused(create(1, {1}, {{77, 1.0f, 0}}), SLORA_ERROR_NOT_FOUND, "there is no adapter 77");
-  expect_refused(create(1, {1}, {{77, NAN, 0}}), SLORA_ERROR_INVALID_ARGUMENT, "adapters[0].weight is nan, not finite");
+  expect_refused(create(1, {1}, {{77, NAN, 0}}), SLORA_ERROR_INVALID_ARGUMENT,
+                 "adapters[0].weight is nan, not finite");
   ASSERT_EQ(create(1, {1}), SLORA_OK);
   expect_refused(create(1, {1}), SLORA_ERROR_ALREADY_EXISTS, "sequence 1 exists already");
   EXPECT_EQ(create(2, {1}), SLORA_OK);
@@ -104,15 +114,20 @@ TEST_F(Abi, RefusesSamplingOptionsWithValueAndLimit) {
     change(sampling);
     expect_refused(create(1, {1}, {}, sampling), SLORA_ERROR_INVALID_ARGUMENT, message);
   };
-  refused([](auto& s) { s.temperature = -1; }, "sampling.temperature is -1, the limit is [0, 1e+06]");
-  refused([](auto& s) { s.temperature = NAN; }, "sampling.temperature is nan, the limit is [0, 1e+06]");
+  refused([](auto& s) { s.temperature = -1; },
+          "sampling.temperature is -1, the limit is [0, 1e+06]");
+  refused([](auto& s) { s.temperature = NAN; },
+          "sampling.temperature is nan, the limit is [0, 1e+06]");
   refused([](auto& s) { s.top_k = -3; }, "sampling.top_k is -3, the limit is 0 and above");
   refused([](auto& s) { s.top_p = 0; }, "sampling.top_p is 0, the limit is (0, 1]");
   refused([](auto& s) { s.min_p = 2; }, "sampling.min_p is 2, the limit is [0, 1]");
   refused([](auto& s) { s.typical_p = 1.5f; }, "sampling.typical_p is 1.5, the limit is (0, 1]");
-  refused([](auto& s) { s.repetition_penalty = 0; }, "sampling.repetition_penalty is 0, the limit is (0, 1e+06]");
-  refused([](auto& s) { s.presence_penalty = 3; }, "sampling.presence_penalty is 3, the limit is [-2, 2]");
-  refused([](auto& s) { s.frequency_penalty = -3; }, "sampling.frequency_penalty is -3, the limit is [-2, 2]");
+  refused([](auto& s) { s.repetition_penalty = 0; },
+          "sampling.repetition_penalty is 0, the limit is (0, 1e+06]");
+  refused([](auto& s) { s.presence_penalty = 3; },
+          "sampling.presence_penalty is 3, the limit is [-2, 2]");
+  refused([](auto& s) { s.frequency_penalty = -3; },
+          "sampling.frequency_penalty is -3, the limit is [-2, 2]");
   refused([](auto& s) { s.num_logprobs = 21; }, "sampling.num_logprobs is 21, the limit is 20");
   refused([](auto& s) { s.num_logit_bias = 1; }, "sampling.logit_bias is null");
   const slora_logit_bias outside{4096, 1.0f}, infinite{1, INFINITY};
@@ -129,22 +144,29 @@ TEST_F(Abi, RefusesPlansThatContradictTheEngineAndChangesNothing) {
   const int32_t bad = SLORA_ERROR_INVALID_PLAN;
   expect_refused(submit({}), bad, "num_rows is 0, the limit is 1..3");
   expect_refused(submit({{9, 1, 0, 0, 0}}), SLORA_ERROR_NOT_FOUND, "there is no sequence 9");
-  expect_refused(submit({{1, 1, 0, 0, 0}, {1, 1, 1, 0, 0}}), bad, "row 1 (sequence 1): the sequence is named twice");
-  expect_refused(submit({{1, 1, 2, 0, 0}}), bad, "row 0 (sequence 1): first_token is 2, the engine has computed 0");
-  expect_refused(submit({{1, 6, 0, 0, 0}}), bad, "row 0 (sequence 1): num_tokens is 6, the limit is 1..5");
-  expect_refused(submit({{1, 0, 0, 0, 0}}), bad, "row 0 (sequence 1): num_tokens is 0, the limit is 1..5");
+  expect_refused(submit({{1, 1, 0, 0, 0}, {1, 1, 1, 0, 0}}), bad,
+                 "row 1 (sequence 1): the sequence is named twice");
+  expect_refused(submit({{1, 1, 2, 0, 0}}), bad,
+                 "row 0 (sequence 1): first_token is 2, the engine has computed 0");
+  expect_refused(submit({{1, 6, 0, 0, 0}}), bad,
+                 "row 0 (sequence 1): num_tokens is 6, the limit is 1..5");
+  expect_refused(submit({{1, 0, 0, 0, 0}}), bad,
+                 "row 0 (sequence 1): num_tokens is 0, the limit is 1..5");
   expect_refused(submit({{1, 3, 0, SLORA_ROW_SAMPLE, 0}}), bad,
                  "row 0 (sequence 1): samples after token 3 of 5 that are not computed");
   expect_refused(submit({{3, 1, 0, SLORA_ROW_SAMPLE, 0}}), bad,
                  "row 0 (sequence 3): samples beyond max_tokens, which is 1");
-  expect_refused(submit({{1, 5, 0, 4, 0}}), bad, "row 0: flags are 4 (reserved 0), known are 1 and 2");
-  expect_refused(submit({{1, 5, 0, 0, 0}, {2, 60, 0, 0, 0}}), bad, "the plan has 65 tokens, the limit is 64");
+  expect_refused(submit({{1, 5, 0, 4, 0}}), bad,
+                 "row 0: flags are 4 (reserved 0), known are 1 and 2");
+  expect_refused(submit({{1, 5, 0, 0, 0}, {2, 60, 0, 0, 0}}), bad,
+                 "the plan has 65 tokens, the limit is 64");
   EXPECT_EQ(info(1).num_computed, 0u);
   EXPECT_EQ(counters(engine_.get()).kv_pages, 0u);
   EXPECT_EQ(collect(), SLORA_NOTHING_IN_FLIGHT);
 
   ASSERT_EQ(submit({{1, 5, 0, SLORA_ROW_SAMPLE, 0}}), SLORA_OK) << error_.message;
-  ASSERT_EQ(submit({{1, 1, 5, SLORA_ROW_SAMPLE, 0}}), SLORA_OK) << "run-ahead on the token that is being sampled";
+  ASSERT_EQ(submit({{1, 1, 5, SLORA_ROW_SAMPLE, 0}}), SLORA_OK)
+      << "run-ahead on the token that is being sampled";
   EXPECT_EQ(submit({{1, 1, 6, SLORA_ROW_SAMPLE, 0}}), SLORA_DEFERRED_STEP);
   expect_refused(slora_sequence_preempt(engine_.get(), 1, &error_), SLORA_ERROR_WRONG_STATE,
                  "sequence 1 is named by 2 steps in flight; collect them before it is preempted");
@@ -193,7 +215,8 @@ TEST_F(Abi, KeepsTheRevisionASequenceBeganWithWhenItsAdapterIsUnloaded) {
   const auto pages = adapter_info(adapter.get()).num_pages;
   ASSERT_EQ(create(1, {1, 2, 3}, {{id, 1.0f, 0}}), SLORA_OK);
   adapter.reset();
-  expect_refused(create(2, {1}, {{id, 1.0f, 0}}), SLORA_ERROR_NOT_FOUND, "there is no adapter " + std::to_string(id));
+  expect_refused(create(2, {1}, {{id, 1.0f, 0}}), SLORA_ERROR_NOT_FOUND,
+                 "there is no adapter " + std::to_string(id));
   ASSERT_EQ(submit({{1, 3, 0, SLORA_ROW_SAMPLE, 0}}), SLORA_OK);
   EXPECT_EQ(counters(engine_.get()).adapter_pages, pages);
   ASSERT_EQ(slora_sequence_release(engine_.get(), 1, &error_), SLORA_OK);
@@ -209,7 +232,8 @@ TEST_F(Abi, ReportsResidencyEventsAndHonoursPins) {
   AdapterHandle pinned = load_adapter(engine_.get(), demo_path("adapters/poem"));
   AdapterHandle loose = load_adapter(engine_.get(), demo_path("adapters/sentiment"));
   ASSERT_EQ(slora_adapter_set_pinned(pinned.get(), 1, &error_), SLORA_OK);
-  const uint64_t ids[] = {adapter_info(pinned.get()).adapter_id, adapter_info(loose.get()).adapter_id};
+  const uint64_t ids[] = {adapter_info(pinned.get()).adapter_id,
+                          adapter_info(loose.get()).adapter_id};
   ASSERT_EQ(create(1, std::vector<int32_t>(500, 5)), SLORA_OK);
   slora_plan plan = SLORA_PLAN_INIT;
   const slora_plan_row row{1, 1, 0, 0, 0};
@@ -227,18 +251,24 @@ TEST_F(Abi, ReportsResidencyEventsAndHonoursPins) {
     status = submit({{1, 16, first, 0, 0}});
     if (status != SLORA_OK) break;
     ASSERT_EQ(collect(), SLORA_OK);
-    for (uint64_t i = 0; i < result_.num_events; ++i) events.emplace_back(events_[i].adapter_id, events_[i].kind);
+    for (uint64_t i = 0; i < result_.num_events; ++i)
+      events.emplace_back(events_[i].adapter_id, events_[i].kind);
     first += 16;
   }
   EXPECT_EQ(status, SLORA_DEFERRED_PAGES);
   EXPECT_EQ(adapter_info(pinned.get()).residency, SLORA_RESIDENCY_DEVICE);
   EXPECT_EQ(adapter_info(loose.get()).residency, SLORA_RESIDENCY_HOST);
-  EXPECT_EQ(std::count(events.begin(), events.end(), std::make_pair(ids[1], int32_t{SLORA_RESIDENCY_EVICTED})), 1);
-  EXPECT_EQ(std::count(events.begin(), events.end(), std::make_pair(ids[0], int32_t{SLORA_RESIDENCY_EVICTED})), 0);
+  EXPECT_EQ(std::count(events.begin(), events.end(),
+                       std::make_pair(ids[1], int32_t{SLORA_RESIDENCY_EVICTED})),
+            1);
+  EXPECT_EQ(std::count(events.begin(), events.end(),
+                       std::make_pair(ids[0], int32_t{SLORA_RESIDENCY_EVICTED})),
+            0);
 }
 
 TEST_F(Abi, RefusesWhatTheHostAdapterBudgetDoesNotHold) {
   slora_engine_options small = options();
+  small.pool_bytes = 64u << 20;
   small.host_adapter_bytes = 1 << 20;
   engine_ = create_engine(model_.get(), small);
   AdapterHandle first = load_adapter(engine_.get(), demo_path("adapters/poem"));
@@ -248,7 +278,9 @@ TEST_F(Abi, RefusesWhatTheHostAdapterBudgetDoesNotHold) {
           load_adapter(engine_.get(), demo_path("adapters/arith"));
         } catch (const AbiError& failure) {
           EXPECT_EQ(failure.status, SLORA_ERROR_OUT_OF_MEMORY);
-          EXPECT_NE(std::string(failure.what()).find("host adapter budget of 1048576"), std::string::npos) << failure.what();
+          EXPECT_NE(std::string(failure.what()).find("host adapter budget of 1048576"),
+                    std::string::npos)
+              << failure.what();
           throw;
         }
       },
@@ -283,18 +315,19 @@ TEST_F(Abi, LoadsAndUnloadsAdaptersFromOtherThreadsWhileStepsRun) {
 TEST_F(Abi, RefusesStructsOfTheWrongSize) {
   slora_plan plan = SLORA_PLAN_INIT;
   plan.struct_size = 3;
-  expect_refused(slora_engine_submit(engine_.get(), &plan, &error_), SLORA_ERROR_STRUCT_SIZE,
-                 "plan.struct_size is 3, this library knows 40 (set it with the struct's INIT macro)");
+  expect_refused(
+      slora_engine_submit(engine_.get(), &plan, &error_), SLORA_ERROR_STRUCT_SIZE,
+      "plan.struct_size is 3, this library knows 32 (set it with the struct's INIT macro)");
   struct {
     slora_plan plan;
     uint64_t later_field;
   } longer{SLORA_PLAN_INIT, 1};
   longer.plan.struct_size = sizeof longer;
   expect_refused(slora_engine_submit(engine_.get(), &longer.plan, &error_), SLORA_ERROR_STRUCT_SIZE,
-                 "plan.struct_size is 48, this library knows 40 and byte 40 is not zero");
+                 "plan.struct_size is 40, this library knows 32 and byte 32 is not zero");
   longer.later_field = 0;
-  expect_refused(slora_engine_submit(engine_.get(), &longer.plan, &error_), SLORA_ERROR_INVALID_PLAN,
-                 "num_rows is 0, the limit is 1..3");
+  expect_refused(slora_engine_submit(engine_.get(), &longer.plan, &error_),
+                 SLORA_ERROR_INVALID_PLAN, "num_rows is 0, the limit is 1..3");
 }
 
 TEST(AbiModel, RefusesModelsWithOneClearLine) {
@@ -345,7 +378,9 @@ TEST(AbiBackend, SaysWhyCudaIsNotAvailable) {
   EXPECT_EQ(slora_backend_probe(7, &info, &error), SLORA_ERROR_INVALID_ARGUMENT);
   setenv("SLORA_CUDA_PLUGIN", "/nowhere/libslora_cuda.so", 1);
   EXPECT_EQ(slora_backend_probe(SLORA_BACKEND_CUDA, &info, &error), SLORA_ERROR_BACKEND);
-  EXPECT_NE(std::string(error.message).find("/nowhere/libslora_cuda.so: cannot open shared object file"), std::string::npos)
+  EXPECT_NE(
+      std::string(error.message).find("/nowhere/libslora_cuda.so: cannot open shared object file"),
+      std::string::npos)
       << error.message;
   unsetenv("SLORA_CUDA_PLUGIN");
 }

@@ -1,5 +1,6 @@
-// The demo model against Hugging Face's and PEFT's own outputs: logits, greedy continuations, held-out losses, task
-// answers and the mixed batch, for the base and each of the eighteen adapters.
+// The demo model against Hugging Face's and PEFT's own outputs: logits, greedy continuations,
+// held-out losses, task answers and the mixed batch, for the base and each of the eighteen
+// adapters.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,7 +39,9 @@ std::vector<std::string> all_names() {
   return names;
 }
 
-std::vector<float> tensor(const model::TensorSet& set, const std::string& name) { return model::to_floats(set.get(name)); }
+std::vector<float> tensor(const model::TensorSet& set, const std::string& name) {
+  return model::to_floats(set.get(name));
+}
 
 double log_sum_exp(const float* logits, size_t count) {
   const float largest = *std::max_element(logits, logits + count);
@@ -49,7 +52,8 @@ double log_sum_exp(const float* logits, size_t count) {
 
 class Golden : public testing::TestWithParam<std::string> {};
 
-// 1e-3: the goldens are fp32 over another order of sums; two independent implementations differ by up to 5e-5.
+// 1e-3: the goldens are fp32 over another order of sums; two independent implementations differ by
+// up to 5e-5.
 constexpr double kLogitTolerance = 1e-3;
 // Logits closer than this may change places in an order.
 constexpr double kTie = 1e-5;
@@ -57,7 +61,8 @@ constexpr double kTie = 1e-5;
 TEST_P(Golden, LogitsAndGreedyContinuationInFp32) {
   const DemoEngine& demo = fp32_engine();
   const json golden = read_json(demo_path("goldens/" + GetParam() + ".json"));
-  const auto tensors = model::TensorSet::open_file(demo_path("goldens/" + GetParam() + ".safetensors"));
+  const auto tensors =
+      model::TensorSet::open_file(demo_path("goldens/" + GetParam() + ".safetensors"));
   std::vector<Request> requests;
   for (const json& entry : golden["cases"]) {
     Request request;
@@ -76,43 +81,53 @@ TEST_P(Golden, LogitsAndGreedyContinuationInFp32) {
     const size_t num_tokens = requests[i].prompt.size();
     const size_t vocab = completions[i].logits.size() / num_tokens;
     const float* last = completions[i].logits.data() + (num_tokens - 1) * vocab;
-    const std::vector<float> expected = tensor(tensors, "case" + std::to_string(i) + ".last_logits");
+    const std::vector<float> expected =
+        tensor(tensors, "case" + std::to_string(i) + ".last_logits");
     ASSERT_EQ(expected.size(), vocab);
     double worst = 0;
-    for (size_t v = 0; v < vocab; ++v) worst = std::max(worst, std::fabs(double{last[v]} - expected[v]));
+    for (size_t v = 0; v < vocab; ++v)
+      worst = std::max(worst, std::fabs(double{last[v]} - expected[v]));
     EXPECT_LE(worst, kLogitTolerance);
 
     std::vector<int32_t> order(vocab);
     for (size_t v = 0; v < vocab; ++v) order[v] = static_cast<int32_t>(v);
-    std::partial_sort(order.begin(), order.begin() + 10, order.end(), [&](int32_t a, int32_t b) { return last[a] > last[b]; });
+    std::partial_sort(order.begin(), order.begin() + 10, order.end(),
+                      [&](int32_t a, int32_t b) { return last[a] > last[b]; });
     const auto top_ids = entry["last_logits"]["top10_ids"].get<std::vector<int32_t>>();
     for (size_t k = 0; k < 10; ++k) {
       if (order[k] != top_ids[k]) {
-        EXPECT_NEAR(expected[static_cast<size_t>(order[k])], expected[static_cast<size_t>(top_ids[k])], kTie);
+        EXPECT_NEAR(expected[static_cast<size_t>(order[k])],
+                    expected[static_cast<size_t>(top_ids[k])], kTie);
       }
     }
 
     const json& positions = entry["all_positions"];
     for (size_t t = 0; t < num_tokens; ++t) {
       const float* logits = completions[i].logits.data() + t * vocab;
-      EXPECT_NEAR(log_sum_exp(logits, vocab), positions["logsumexp"][t].get<double>(), kLogitTolerance);
-      for (size_t k = 0; k < 8; ++k) EXPECT_NEAR(logits[k], positions["first8"][t][k].get<double>(), kLogitTolerance);
+      EXPECT_NEAR(log_sum_exp(logits, vocab), positions["logsumexp"][t].get<double>(),
+                  kLogitTolerance);
+      for (size_t k = 0; k < 8; ++k)
+        EXPECT_NEAR(logits[k], positions["first8"][t][k].get<double>(), kLogitTolerance);
       const auto best = static_cast<int32_t>(std::max_element(logits, logits + vocab) - logits);
       const int32_t golden_best = positions["argmax"][t];
-      if (best != golden_best) EXPECT_NEAR(logits[best], logits[golden_best], 1e-4);
+      if (best != golden_best) {
+        EXPECT_NEAR(logits[best], logits[golden_best], 1e-4);
+      }
     }
     EXPECT_EQ(completions[i].tokens, entry["greedy"]["ids"].get<std::vector<int32_t>>());
   }
 }
 
-// Mean loss of the held-out texts under `adapters`, and the largest difference of a token's loss from `expected`.
+// Mean loss of the held-out texts under `adapters`, and the largest difference of a token's loss
+// from `expected`.
 struct Loss {
   double mean = 0;
   double worst = 0;
 };
 
-Loss held_out_loss(const DemoEngine& demo, const std::vector<slora_adapter_weight>& adapters, const std::vector<int32_t>& ids,
-                   const std::vector<float>& expected, size_t num_texts) {
+Loss held_out_loss(const DemoEngine& demo, const std::vector<slora_adapter_weight>& adapters,
+                   const std::vector<int32_t>& ids, const std::vector<float>& expected,
+                   size_t num_texts) {
   const size_t length = ids.size() / num_texts;
   std::vector<Request> requests(num_texts);
   for (size_t i = 0; i < num_texts; ++i) {
@@ -144,10 +159,13 @@ double mean(const std::vector<float>& values) {
 }
 
 TEST_P(Golden, HeldOutLossInFp32AndBf16) {
-  const auto tensors = model::TensorSet::open_file(demo_path("goldens/" + GetParam() + ".safetensors"));
-  if (!tensors.contains("heldout.nll")) return;  // the nine styles have held-out texts; tasks have task answers
+  const auto tensors =
+      model::TensorSet::open_file(demo_path("goldens/" + GetParam() + ".safetensors"));
+  if (!tensors.contains("heldout.nll"))
+    return;  // the nine styles have held-out texts; tasks have task answers
   std::vector<int32_t> ids;
-  const auto file = model::SafetensorsFile::open(demo_path("goldens/" + GetParam() + ".safetensors"));
+  const auto file =
+      model::SafetensorsFile::open(demo_path("goldens/" + GetParam() + ".safetensors"));
   const auto& entry = file.entries().at("heldout.ids");
   ASSERT_EQ(entry.dtype, "I32");
   ids.resize(entry.bytes / 4);
@@ -158,12 +176,14 @@ TEST_P(Golden, HeldOutLossInFp32AndBf16) {
 
   const std::vector<float> nll = tensor(tensors, "heldout.nll");
   const std::vector<float> nll_base = tensor(tensors, "heldout.nll_base");
-  const Loss adapter = held_out_loss(fp32_engine(), fp32_engine().use(GetParam()), ids, nll, num_texts);
+  const Loss adapter =
+      held_out_loss(fp32_engine(), fp32_engine().use(GetParam()), ids, nll, num_texts);
   EXPECT_LE(adapter.worst, 1e-3);
   EXPECT_NEAR(adapter.mean, mean(nll), 1e-4);
   const Loss base = held_out_loss(fp32_engine(), {}, ids, nll_base, num_texts);
   EXPECT_LE(base.worst, 1e-3);
-  const Loss rounded = held_out_loss(bf16_engine(), bf16_engine().use(GetParam()), ids, nll, num_texts);
+  const Loss rounded =
+      held_out_loss(bf16_engine(), bf16_engine().use(GetParam()), ids, nll, num_texts);
   EXPECT_NEAR(rounded.mean, mean(nll), 0.02);
 }
 
@@ -183,10 +203,12 @@ TEST_P(Golden, TaskAnswersInFp32) {
   }
   ASSERT_EQ(requests.size(), 170u);
   const std::vector<Completion> completions = run_requests(fp32_engine().engine.get(), requests);
-  for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(completions[i].tokens, expected[i]) << "task " << i;
+  for (size_t i = 0; i < requests.size(); ++i)
+    EXPECT_EQ(completions[i].tokens, expected[i]) << "task " << i;
 }
 
-INSTANTIATE_TEST_SUITE_P(DemoModel, Golden, testing::ValuesIn(all_names()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(DemoModel, Golden, testing::ValuesIn(all_names()),
+                         [](const auto& param_info) { return param_info.param; });
 
 TEST(GoldenBatch, ThirtyTwoRequestsUnderDifferentAdaptersInFp32) {
   const json golden = read_json(demo_path("goldens/mixed_batch.json"));
@@ -194,7 +216,8 @@ TEST(GoldenBatch, ThirtyTwoRequestsUnderDifferentAdaptersInFp32) {
   for (const json& entry : golden["requests"]) {
     Request request;
     request.prompt = entry["ids"].get<std::vector<int32_t>>();
-    request.adapters = fp32_engine().use(entry["adapter"].is_null() ? "" : entry["adapter"].get<std::string>());
+    request.adapters =
+        fp32_engine().use(entry["adapter"].is_null() ? "" : entry["adapter"].get<std::string>());
     request.num_new_tokens = golden["max_new_tokens"];
     request.sampling.num_logprobs = 10;
     requests.push_back(request);
@@ -203,14 +226,18 @@ TEST(GoldenBatch, ThirtyTwoRequestsUnderDifferentAdaptersInFp32) {
   const std::vector<Completion> completions = run_requests(fp32_engine().engine.get(), requests);
   for (size_t i = 0; i < requests.size(); ++i) {
     const json& entry = golden["requests"][i];
-    EXPECT_EQ(completions[i].tokens, entry["greedy_ids"].get<std::vector<int32_t>>()) << "request " << i;
+    EXPECT_EQ(completions[i].tokens, entry["greedy_ids"].get<std::vector<int32_t>>())
+        << "request " << i;
     const auto ids = entry["last_top10_ids"].get<std::vector<int32_t>>();
     const auto values = entry["last_top10_values"].get<std::vector<double>>();
     for (size_t k = 0; k < 10; ++k) {
       const slora_token_logprob& top = completions[i].top[0][k];
-      if (top.token_id != ids[k]) EXPECT_NEAR(values[k], values[k ? k - 1 : 1], kTie);
+      if (top.token_id != ids[k]) {
+        EXPECT_NEAR(values[k], values[k ? k - 1 : 1], kTie);
+      }
       // Differences of logits are differences of log-probabilities.
-      EXPECT_NEAR(top.logprob - completions[i].top[0][0].logprob, values[k] - values[0], kLogitTolerance);
+      EXPECT_NEAR(top.logprob - completions[i].top[0][0].logprob, values[k] - values[0],
+                  kLogitTolerance);
     }
   }
 }

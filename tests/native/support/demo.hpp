@@ -11,13 +11,16 @@
 namespace slora::test {
 
 inline const std::vector<std::string>& demo_adapter_names() {
-  static const std::vector<std::string> names = {"arith",   "chat",     "devil",  "fairytale", "german",    "json",
-                                                 "kjv",     "latin",    "manpage", "piglatin", "poem",      "python",
-                                                 "reverse", "roman",    "sentiment", "shakespeare", "spell", "upper"};
+  static const std::vector<std::string> names = {
+      "arith",   "chat",  "devil",     "fairytale",   "german", "json",
+      "kjv",     "latin", "manpage",   "piglatin",    "poem",   "python",
+      "reverse", "roman", "sentiment", "shakespeare", "spell",  "upper"};
   return names;
 }
 
-inline std::string demo_path(const std::string& rest) { return std::string(SLORA_ASSETS) + "/demo-model/" + rest; }
+inline std::string demo_path(const std::string& rest) {
+  return std::string(SLORA_ASSETS) + "/demo-model/" + rest;
+}
 
 inline nlohmann::json read_json(const std::string& path) {
   std::ifstream file(path);

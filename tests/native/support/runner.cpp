@@ -1,4 +1,5 @@
-// The loop mirrors what SLoRA.Scheduling does, without its policies: admit, plan, submit, collect, retire.
+// The loop mirrors what SLoRA.Scheduling does, without its policies: admit, plan, submit, collect,
+// retire.
 #include "support/runner.hpp"
 
 #include <algorithm>
@@ -13,8 +14,8 @@ struct Live {
   uint64_t id;
   int32_t num_prompt;
   int32_t computed = 0;
-  int32_t history;        // prompt and samples, those in flight counted
-  int32_t target;         // history length at the end
+  int32_t history;  // prompt and samples, those in flight counted
+  int32_t target;   // history length at the end
   int32_t in_flight = 0;
   int32_t collected = 0;  // samples collected
 };
@@ -22,7 +23,11 @@ struct Live {
 class Runner {
  public:
   Runner(slora_engine* engine, const std::vector<Request>& requests, const RunOptions& options)
-      : engine_(engine), requests_(requests), options_(options), geometry_(geometry(engine)), completions_(requests.size()) {}
+      : engine_(engine),
+        requests_(requests),
+        options_(options),
+        geometry_(geometry(engine)),
+        completions_(requests.size()) {}
 
   std::vector<Completion> run() {
     while (next_ < requests_.size() || !live_.empty()) {
@@ -47,13 +52,17 @@ class Runner {
   };
 
   bool chance(double probability) {
-    return options_.chaos && std::uniform_real_distribution<double>(0, 1)(*options_.chaos) < probability;
+    return options_.chaos &&
+           std::uniform_real_distribution<double>(0, 1)(*options_.chaos) < probability;
   }
 
-  int32_t below(int32_t limit) { return static_cast<int32_t>((*options_.chaos)() % static_cast<uint32_t>(limit)); }
+  int32_t below(int32_t limit) {
+    return static_cast<int32_t>((*options_.chaos)() % static_cast<uint32_t>(limit));
+  }
 
   void admit() {
-    while (next_ < requests_.size() && live_.size() < geometry_.max_sequences && !(options_.chaos && chance(0.3) && !live_.empty())) {
+    while (next_ < requests_.size() && live_.size() < geometry_.max_sequences &&
+           !(options_.chaos && chance(0.3) && !live_.empty())) {
       const Request& request = requests_[next_];
       slora_sequence_options sequence = SLORA_SEQUENCE_OPTIONS_INIT;
       sequence.sequence_id = next_id();
@@ -81,7 +90,10 @@ class Runner {
   }
 
   // Nothing left to compute or sample.
-  static bool is_done(const Live& live) { return live.history == live.target && live.computed >= live.target - (live.target > live.num_prompt); }
+  static bool is_done(const Live& live) {
+    return live.history == live.target &&
+           live.computed >= live.target - (live.target > live.num_prompt);
+  }
 
   bool step() {
     std::vector<size_t> order;
@@ -106,9 +118,11 @@ class Runner {
       row.sequence_id = live.id;
       row.num_tokens = static_cast<uint32_t>(count);
       row.first_token = static_cast<uint32_t>(live.computed);
-      // A recomputed part may cross from prompt into output: samples already made are not made again.
+      // A recomputed part may cross from prompt into output: samples already made are not made
+      // again.
       if (count == left && live.history < live.target) row.flags |= SLORA_ROW_SAMPLE;
-      if (requests_[live.request_idx].wants_logits && live.computed < live.num_prompt) row.flags |= SLORA_ROW_LOGITS;
+      if (requests_[live.request_idx].wants_logits && live.computed < live.num_prompt)
+        row.flags |= SLORA_ROW_LOGITS;
       rows.push_back(row);
       budget -= count;
     }
@@ -137,8 +151,8 @@ class Runner {
     return true;
   }
 
-  // The engine is out of pages: let it finish what it has, then take the pages of someone who is not in this plan, or
-  // of anyone.
+  // The engine is out of pages: let it finish what it has, then take the pages of someone who is
+  // not in this plan, or of anyone.
   void make_room(int32_t status, const std::vector<slora_plan_row>& rows) {
     ++(status == SLORA_DEFERRED_ADAPTER ? statistics.deferred_adapters : statistics.deferred_pages);
     const bool was_waiting = !flights_.empty();
@@ -154,10 +168,14 @@ class Runner {
       if (live.in_flight == 0 && live.computed > 0 && !is_done(live)) candidates.push_back(&live);
     }
     if (candidates.empty()) {
-      if (must && !options_.chaos) throw std::runtime_error("the pool is too small for one sequence");
+      if (must && !options_.chaos)
+        throw std::runtime_error("the pool is too small for one sequence");
       return;
     }
-    Live& live = *candidates[options_.chaos ? static_cast<size_t>(below(static_cast<int32_t>(candidates.size()))) : candidates.size() - 1];
+    Live& live =
+        *candidates[options_.chaos
+                        ? static_cast<size_t>(below(static_cast<int32_t>(candidates.size())))
+                        : candidates.size() - 1];
     slora_error error = SLORA_ERROR_INIT;
     expect_done(slora_sequence_preempt(engine_, live.id, &error), error);
     live.computed = 0;
@@ -170,7 +188,8 @@ class Runner {
     rows_.resize(most_rows);
     logprobs_.resize(most_rows * geometry_.max_logprobs);
     bool wants_logits = false;
-    for (const uint64_t id : flights_.front().ids) wants_logits |= requests_[find(id).request_idx].wants_logits;
+    for (const uint64_t id : flights_.front().ids)
+      wants_logits |= requests_[find(id).request_idx].wants_logits;
     if (wants_logits) logits_.resize(size_t{geometry_.max_batch_tokens} * geometry_.vocab_size);
     slora_step_result result = SLORA_STEP_RESULT_INIT;
     result.rows = rows_.data();
@@ -237,17 +256,20 @@ class Runner {
 };
 
 bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
 }  // namespace
 
 bool Completion::operator==(const Completion& other) const {
-  if (tokens != other.tokens || !equal_bits(logprobs, other.logprobs) || !equal_bits(logits, other.logits)) return false;
+  if (tokens != other.tokens || !equal_bits(logprobs, other.logprobs) ||
+      !equal_bits(logits, other.logits))
+    return false;
   for (size_t i = 0; i < top.size(); ++i) {
     if (top[i].size() != other.top[i].size()) return false;
-    if (!top[i].empty() &&
-        std::memcmp(top[i].data(), other.top[i].data(), top[i].size() * sizeof(slora_token_logprob)) != 0) {
+    if (!top[i].empty() && std::memcmp(top[i].data(), other.top[i].data(),
+                                       top[i].size() * sizeof(slora_token_logprob)) != 0) {
       return false;
     }
   }

@@ -1,5 +1,6 @@
-// A small scheduler over the C ABI for tests: runs requests to their end, either plainly or with everything shuffled
-// that a real scheduler may do (which rows run, chunk lengths, run-ahead, preemption, prefetch).
+// A small scheduler over the C ABI for tests: runs requests to their end, either plainly or with
+// everything shuffled that a real scheduler may do (which rows run, chunk lengths, run-ahead,
+// preemption, prefetch).
 #pragma once
 
 #include <cstdint>
@@ -44,6 +45,7 @@ struct RunStatistics {
 };
 
 std::vector<Completion> run_requests(slora_engine* engine, const std::vector<Request>& requests,
-                                     const RunOptions& options = {}, RunStatistics* statistics = nullptr);
+                                     const RunOptions& options = {},
+                                     RunStatistics* statistics = nullptr);
 
 }  // namespace slora::test

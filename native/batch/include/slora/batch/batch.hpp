@@ -76,10 +76,12 @@ class BatchStaging {
 
  private:
   struct Layout;
+  class Writer;
 
   void sort_rows(std::span<const RowInput> rows);
   Layout measure(std::span<const RowInput> rows) const;
   void reserve(uint64_t bytes);
+  Batch device_view(const Layout& layout, int32_t modules_a_layer, int64_t t_floats) const;
 
   std::shared_ptr<device::Device> device_;
   device::Buffer pinned_;

@@ -47,6 +47,7 @@ struct VectorPlan {
 };
 
 struct WeightPlan {
+  TensorSet tensors;  // keeps the files mapped that the sources point into
   std::vector<MatrixPlan>
       matrices;  // embedding, then layer by layer, then the head if it is not tied
   std::vector<VectorPlan> vectors;
@@ -63,8 +64,8 @@ class WeightSink {
   virtual ~WeightSink() = default;
   // Once a matrix [n, k], before its rows come.
   virtual void allocate(MatrixId id, int64_t n, int64_t k) = 0;
-  // Rows [row_offset, row_offset + rows.shape[0]). `rows.data` is valid during the walk and as long
-  // as the TensorSet.
+  // Rows [row_offset, row_offset + rows.shape[0]). `rows.data` is valid as long as the
+  // plan.
   virtual void pack(MatrixId id, int64_t row_offset, const TensorRef& rows) = 0;
   // A synthetic matrix, whole: N(0, stddev) by `seed`, which differs for each matrix.
   virtual void fill(MatrixId id, uint64_t seed, float stddev) = 0;

@@ -1,0 +1,31 @@
+// The plain form of every operation: straightforward loops in double, one thread, no vectors. What
+// tests compare a backend's kernels with. Activations are float; weights are row-major and
+// unpacked. Pages and tables are as the operation's parameters describe them.
+#pragma once
+
+#include <vector>
+
+#include "slora/kernels/kernel_api.hpp"
+
+namespace slora::kernels::reference {
+
+// y[m, n] = sum_k x[m, k] w[n, k] (+ bias[n]); x is rounded to bf16 first if `round_x`. All
+// row-major.
+std::vector<double> gemm(const float* x, int64_t x_stride, const float* w, const float* bias,
+                         int64_t m, int64_t n, int64_t k, bool round_x);
+// Updates params.residual in place where there is a delta; returns y [num_rows, H].
+std::vector<double> norm(const NormParams& params);
+// Returns the rotated q, k and the v of all tokens: [T, (num_heads + 2 num_kv_heads) * D].
+std::vector<double> rope(const RopeKvParams& params);
+std::vector<double> attention(const AttentionParams& params);               // [T, num_heads * D]
+std::vector<double> gated_activation(const GatedActivationParams& params);  // [T, F]
+
+// t in the intermediate's layout, `t_floats` long; untouched elements are 0.
+std::vector<double> lora_shrink(const LoraShrinkParams& params, int64_t t_floats);
+// The addend to y: [T, y_stride], before it is added.
+std::vector<double> lora_expand(const LoraExpandParams& params, int64_t num_tokens);
+
+// The distribution after all processors.
+std::vector<double> sample_distribution(const SampleParams& params, int32_t row_idx);
+
+}  // namespace slora::kernels::reference

@@ -1,0 +1,234 @@
+// Paged attention: which query rows meet which blocks of positions. A task is a row of the batch, a
+// KV head and a run of its tokens; all query heads of the group share each staged block of K and V.
+//
+// The law holds because a query row walks blocks of 64 positions aligned to absolute positions,
+// from its window's begin (or 0) to its own position, whatever tokens sit beside it.
+#include <algorithm>
+#include <limits>
+
+#include "slora/kernels/host_kernels.hpp"
+#include "src/host/isa.hpp"
+
+namespace slora::kernels {
+namespace {
+
+// Query rows (tokens times heads) that share one staging of K and V.
+constexpr int32_t kMaxQueryRows = 128;
+constexpr int32_t kBlock = kAttentionBlock;
+
+struct Task {
+  int32_t batch_row;
+  int32_t kv_head;
+  int32_t first_head;  // query heads [first_head, first_head + num_heads)
+  int32_t num_heads;
+  int32_t first_token;
+  int32_t num_tokens;
+};
+
+// A thread's scratch: 64-byte aligned pieces, about 330 KiB at 128 query rows of 256.
+struct Scratch {
+  float* k;
+  float* v;
+  float* q;
+  float* acc;
+  float* p;
+  float* max;
+  float* sum;
+  int32_t* begin;
+  int32_t* end;
+
+  Scratch(void* memory, int64_t head_size) {
+    float* next = static_cast<float*>(memory);
+    const auto take = [&](int64_t count) {
+      float* piece = next;
+      next += count;
+      return piece;
+    };
+    k = take(head_size * kBlock);
+    v = take(head_size * kBlock);
+    q = take(kMaxQueryRows * head_size);
+    acc = take(kMaxQueryRows * head_size);
+    p = take(kMaxQueryRows * kBlock);
+    max = take(kMaxQueryRows);
+    sum = take(kMaxQueryRows);
+    begin = reinterpret_cast<int32_t*>(take(kMaxQueryRows));
+    end = reinterpret_cast<int32_t*>(take(kMaxQueryRows));
+  }
+};
+
+class Attention {
+ public:
+  Attention(const AttentionParams& params, int32_t num_threads)
+      : params_(params),
+        padded_((params.head_size + 15) / 16 * 16),
+        group_(params.num_heads / params.num_kv_heads) {
+    // Heads of a group are cut into parts when they are too many for the scratch, or when a decode
+    // step has too few (row, KV head) pairs for the team.
+    const int32_t pairs = params.num_rows * params.num_kv_heads;
+    const int32_t wanted = pairs < num_threads ? (num_threads + pairs - 1) / pairs : 1;
+    parts_ =
+        std::clamp((group_ + kMaxQueryRows - 1) / kMaxQueryRows, std::min(wanted, group_), group_);
+    heads_a_part_ = (group_ + parts_ - 1) / parts_;
+    tokens_a_task_ = std::max(1, kMaxQueryRows / heads_a_part_);
+    int32_t longest = 0;
+    for (int32_t s = 0; s < params.num_rows; ++s) {
+      longest = std::max(longest, params.row_offsets[s + 1] - params.row_offsets[s]);
+    }
+    token_blocks_ = (longest + tokens_a_task_ - 1) / tokens_a_task_;
+  }
+
+  int32_t num_tasks() const {
+    return params_.num_rows * params_.num_kv_heads * parts_ * token_blocks_;
+  }
+
+  void run_task(int32_t idx, void* memory) const {
+    // The last tokens of a row see the most positions: they go first, so that no thread ends with a
+    // long one alone.
+    Task task;
+    const int32_t token_block =
+        token_blocks_ - 1 - idx / (params_.num_rows * params_.num_kv_heads * parts_);
+    const int32_t rest = idx % (params_.num_rows * params_.num_kv_heads * parts_);
+    const int32_t part = rest % parts_;
+    task.kv_head = rest / parts_ % params_.num_kv_heads;
+    task.batch_row = rest / (parts_ * params_.num_kv_heads);
+    task.first_head = task.kv_head * group_ + part * heads_a_part_;
+    task.num_heads = std::min(heads_a_part_, group_ - part * heads_a_part_);
+    task.first_token = params_.row_offsets[task.batch_row] + token_block * tokens_a_task_;
+    task.num_tokens =
+        std::min(tokens_a_task_, params_.row_offsets[task.batch_row + 1] - task.first_token);
+    if (task.num_tokens > 0 && task.num_heads > 0) attend(task, Scratch(memory, padded_));
+  }
+
+ private:
+  int32_t window_begin(int32_t position) const {
+    return params_.window > 0 ? std::max(0, position - params_.window + 1) : 0;
+  }
+
+  void attend(const Task& task, const Scratch& scratch) const {
+    load_queries(task, scratch);
+    const int32_t first_position = params_.token_position[task.first_token];
+    const int32_t last_position = params_.token_position[task.first_token + task.num_tokens - 1];
+    const int32_t begin = window_begin(first_position) / kBlock * kBlock;
+    for (int32_t block = begin; block <= last_position; block += kBlock) {
+      const int32_t staged = std::min(kBlock, last_position + 1 - block);
+      stage(task, scratch, block, staged, std::max(0, window_begin(first_position) - block));
+      set_ranges(task, scratch, block);
+      run_block(task, scratch);
+    }
+    store(task, scratch);
+  }
+
+  // Query rows in the order (token, head): the rows of one token have one range of positions.
+  void load_queries(const Task& task, const Scratch& scratch) const {
+    int32_t row = 0;
+    for (int32_t t = 0; t < task.num_tokens; ++t) {
+      const float* q =
+          static_cast<const float*>(params_.q) + (task.first_token + t) * params_.q_stride;
+      for (int32_t h = 0; h < task.num_heads; ++h, ++row) {
+        const float* head = q + (task.first_head + h) * params_.head_size;
+        float* out = scratch.q + row * padded_;
+        for (int32_t d = 0; d < params_.head_size; ++d) out[d] = head[d] * params_.scale;
+        std::fill(scratch.acc + row * padded_, scratch.acc + (row + 1) * padded_, 0.0f);
+        scratch.max[row] = -std::numeric_limits<float>::infinity();
+        scratch.sum[row] = 0.0f;
+      }
+    }
+  }
+
+  // Positions before `skip` may lie in pages that a window has left; they are not read.
+  void stage(const Task& task, const Scratch& scratch, int32_t block, int32_t count,
+             int32_t skip) const {
+    if (params_.page_dtype == DType::kBF16) {
+      stage_typed<uint16_t>(task, scratch, block, count, skip, isa().stage_k_bf16,
+                            isa().stage_v_bf16);
+    } else {
+      stage_typed<float>(task, scratch, block, count, skip, isa().stage_k_f32, isa().stage_v_f32);
+    }
+  }
+
+  template <typename Element, typename StageK, typename StageV>
+  void stage_typed(const Task& task, const Scratch& scratch, int32_t block, int32_t count,
+                   int32_t skip, StageK stage_k, StageV stage_v) const {
+    const int64_t row_elems = static_cast<int64_t>(params_.num_kv_heads) * params_.head_size;
+    const int32_t* pages = params_.page_table + task.batch_row * params_.page_table_stride;
+    const Element* k_rows[kBlock];
+    const Element* v_rows[kBlock];
+    for (int32_t i = 0; i < count; ++i) {
+      const int32_t position = block + std::max(i, skip);
+      const auto* page = reinterpret_cast<const Element*>(
+          params_.slice + pages[position / params_.tokens_per_page] * params_.page_bytes);
+      const int64_t slot = position % params_.tokens_per_page;
+      k_rows[i] = page + slot * row_elems + task.kv_head * params_.head_size;
+      v_rows[i] = k_rows[i] + params_.tokens_per_page * row_elems;
+    }
+    stage_k(k_rows, count, params_.head_size, scratch.k);
+    stage_v(v_rows, count, params_.head_size, static_cast<int32_t>(padded_), scratch.v);
+  }
+
+  void set_ranges(const Task& task, const Scratch& scratch, int32_t block) const {
+    int32_t row = 0;
+    for (int32_t t = 0; t < task.num_tokens; ++t) {
+      const int32_t position = params_.token_position[task.first_token + t];
+      const int32_t end = std::clamp(position + 1 - block, 0, kBlock);
+      const int32_t begin = std::min(std::max(0, window_begin(position) - block), end);
+      for (int32_t h = 0; h < task.num_heads; ++h, ++row) {
+        scratch.begin[row] = begin;
+        scratch.end[row] = end;
+      }
+    }
+  }
+
+  void run_block(const Task& task, const Scratch& scratch) const {
+    AttentionBlock block;
+    block.num_rows = task.num_tokens * task.num_heads;
+    block.head_size = params_.head_size;
+    block.padded_head_size = static_cast<int32_t>(padded_);
+    block.softcap = params_.softcap;
+    block.q = scratch.q;
+    block.k = scratch.k;
+    block.v = scratch.v;
+    block.begin = scratch.begin;
+    block.end = scratch.end;
+    block.p = scratch.p;
+    block.acc = scratch.acc;
+    block.max = scratch.max;
+    block.sum = scratch.sum;
+    isa().attention(block);
+  }
+
+  void store(const Task& task, const Scratch& scratch) const {
+    int32_t row = 0;
+    for (int32_t t = 0; t < task.num_tokens; ++t) {
+      float* out = static_cast<float*>(params_.out) + static_cast<int64_t>(task.first_token + t) *
+                                                          params_.num_heads * params_.head_size;
+      for (int32_t h = 0; h < task.num_heads; ++h, ++row) {
+        const float inverse = 1.0f / scratch.sum[row];
+        const float* acc = scratch.acc + row * padded_;
+        float* head = out + (task.first_head + h) * params_.head_size;
+        for (int32_t d = 0; d < params_.head_size; ++d) head[d] = acc[d] * inverse;
+      }
+    }
+  }
+
+  const AttentionParams& params_;
+  const int64_t padded_;
+  const int32_t group_;
+  int32_t parts_ = 1;
+  int32_t heads_a_part_ = 1;
+  int32_t tokens_a_task_ = 1;
+  int32_t token_blocks_ = 0;
+};
+
+}  // namespace
+
+// Cost       K and V of a row once a KV head and 128 query rows; 4 * head_size flops a (query head,
+// position)
+void run_attention(const AttentionParams& params, device::ThreadTeam& team) {
+  if (params.num_tokens <= 0) return;
+  const Attention attention(params, team.num_threads());
+  team.parallel_for(attention.num_tasks(), [&](int32_t task, int32_t thread) {
+    attention.run_task(task, team.scratch(thread));
+  });
+}
+
+}  // namespace slora::kernels
