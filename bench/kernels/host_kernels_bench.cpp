@@ -163,9 +163,9 @@ class Bench {
            4.0 * pairs * kHeads * kHeadSize);
   }
 
-  // All LoRA commands of all layers of a step: `adapters` of lora_rank `rank` on all seven modules,
-  // each with `rows_each` rows. Returns seconds.
-  double lora(int32_t adapters, int32_t rank, int32_t rows_each);
+  // All LoRA commands of all layers of a step, pages in order or shuffled: `adapters` of lora_rank
+  // `rank` on all seven modules, each with `rows_each` rows. Returns seconds.
+  double lora(int32_t adapters, int32_t rank, int32_t rows_each, bool is_shuffled = false);
 
   // Small operations of one decode step of a layer.
   void small_operations(int32_t tokens) {
@@ -264,7 +264,7 @@ struct FusedCommand {
 };
 constexpr FusedCommand kFused[4] = {{0, 3}, {3, 1}, {4, 2}, {6, 1}};
 
-double Bench::lora(int32_t adapters, int32_t rank, int32_t rows_each) {
+double Bench::lora(int32_t adapters, int32_t rank, int32_t rows_each, bool is_shuffled) {
   // One slice a layer; every layer of an adapter has the same layout, in the same pages.
   const int64_t page_elems = kPageBytes / 2;
   std::vector<core::LoraModule> modules;
@@ -280,7 +280,7 @@ double Bench::lora(int32_t adapters, int32_t rank, int32_t rows_each) {
   const int32_t pages_each = cursor.page + 1;
   std::vector<int32_t> pages(static_cast<size_t>(adapters * pages_each));
   std::iota(pages.begin(), pages.end(), 0);
-  std::shuffle(pages.begin(), pages.end(), std::mt19937(1));
+  if (is_shuffled) std::shuffle(pages.begin(), pages.end(), std::mt19937(1));
   const int64_t slice_bytes = static_cast<int64_t>(pages.size()) * kPageBytes;
   const int32_t slices = static_cast<int32_t>(std::min<int64_t>(kLayers, kPoolBytes / slice_bytes));
 
@@ -328,7 +328,8 @@ double Bench::lora(int32_t adapters, int32_t rank, int32_t rows_each) {
     elems += static_cast<double>(shape.in_dim + shape.out_dim);
   elems *= double{kLayers} * rank;
   return report("lora rank " + std::to_string(rank) + ", " + std::to_string(adapters) +
-                    " adapters x " + std::to_string(rows_each) + " rows",
+                    " adapters x " + std::to_string(rows_each) + " rows" +
+                    (is_shuffled ? " *" : ""),
                 seconds, elems * adapters * 2, 2.0 * elems * static_cast<double>(tokens));
 }
 
@@ -357,6 +358,8 @@ void run_all(Bench& bench, bool quick) {
       std::printf("  LoRA of all seven modules, one adapter: %.1f %% of that\n", 100 * lora / step);
     }
   }
+  std::printf("  * pages in random order, as a pool may hand them out after long use\n");
+  bench.lora(8, 16, 1, true);
   bench.lora(1, 16, 8);
   bench.attention(1, 1, 512);
   bench.attention(8, 1, 512);

@@ -10,12 +10,12 @@
 namespace slora::kernels {
 namespace {
 
-// Below this many rows weights from memory decide the time, and a thread gets few long runs of
-// blocks.
-constexpr int64_t kStreamingRows = 18;
-constexpr int64_t kTasksPerThread =
-    4;  // enough to even out a thread that loses its core for a moment
+// A thread gets few long runs of blocks, since each block fetches the next: enough runs to even out
+// a thread that loses its core for a moment.
+constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t kMinRowsPerTask = 48;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Rounds x to bf16 in the workspace.
 void round_x(const GemmParams& params, device::ThreadTeam& team) {
@@ -82,24 +82,17 @@ void run_gemm(const GemmParams& params, device::ThreadTeam& team) {
   if (params.weight_dtype == DType::kBF16) round_x(params, team);
   const Gemm gemm(params);
   const int64_t num_blocks = num_column_blocks(params.n);
+  // Rows are cut too where there are too few blocks for the team.
   const int64_t wanted_tasks = kTasksPerThread * team.num_threads();
-  if (params.m <= kStreamingRows) {
-    const int64_t num_tasks = std::min(num_blocks, wanted_tasks);
-    team.parallel_for(static_cast<int32_t>(num_tasks), [&](int32_t task, int32_t) {
-      gemm.run_blocks(task * num_blocks / num_tasks, (task + 1) * num_blocks / num_tasks, 0,
-                      params.m);
-    });
-    return;
-  }
-  // A block a task; rows are cut too where there are too few blocks for the team.
   const int64_t most_chunks = std::max<int64_t>(1, params.m / kMinRowsPerTask);
   const int64_t num_chunks =
-      std::clamp<int64_t>((wanted_tasks + num_blocks - 1) / num_blocks, 1, most_chunks);
-  team.parallel_for(static_cast<int32_t>(num_blocks * num_chunks), [&](int32_t task, int32_t) {
+      std::clamp<int64_t>(ceil_div(wanted_tasks, num_blocks), 1, most_chunks);
+  const int64_t num_runs = std::min(num_blocks, wanted_tasks);
+  team.parallel_for(static_cast<int32_t>(num_runs * num_chunks), [&](int32_t task, int32_t) {
     const int64_t chunk = task % num_chunks;
-    const int64_t block = task / num_chunks;
-    gemm.run_blocks(block, block + 1, chunk * params.m / num_chunks,
-                    (chunk + 1) * params.m / num_chunks);
+    const int64_t run = task / num_chunks;
+    gemm.run_blocks(run * num_blocks / num_runs, (run + 1) * num_blocks / num_runs,
+                    chunk * params.m / num_chunks, (chunk + 1) * params.m / num_chunks);
   });
 }
 

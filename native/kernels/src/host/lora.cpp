@@ -28,6 +28,8 @@ constexpr int32_t kRowsAtOnce = 4;
 constexpr int32_t kMostFoundRows = 1024;
 // Cells a thread below which they are made smaller.
 constexpr int64_t kCellsPerThread = 4;
+// Runs of cells a thread.
+constexpr int64_t kTasksPerThread = 3;
 // How far ahead rows of A are fetched: memory latency times a thread's bandwidth, twice.
 constexpr int64_t kAheadBytes = 8 << 10;
 
@@ -76,46 +78,70 @@ class Shrink {
     return num_entries * params_.num_fused * rank_blocks_ * token_blocks_;
   }
 
-  void run_cell(int64_t cell, void* scratch) const {
+  // Some rows of A of one entry and fused module, and some tokens of its segment.
+  struct Cell {
+    const LoraEntry* entry;
+    const core::LoraModule* module;
+    const float* x;  // first token of the segment
+    float* t;        // its intermediate of this fused module
+    int64_t first_token;
+    int64_t end_token;
+    int64_t first_rank;
+    int64_t num_rows;
+    const void* rows[kMostRanks];
+  };
+
+  Cell locate(int64_t idx) const {
     const LoraBatch& batch = params_.batch;
-    const int64_t token_block = cell % token_blocks_;
-    const int64_t rank_block = cell / token_blocks_ % rank_blocks_;
-    const int64_t unit = cell / (token_blocks_ * rank_blocks_);
+    const int64_t unit = idx / (token_blocks_ * rank_blocks_);
     const int32_t fused = static_cast<int32_t>(unit % params_.num_fused);
     const int32_t entry_idx = static_cast<int32_t>(unit / params_.num_fused);
     const int32_t segment = segment_of_entry(batch, entry_idx);
-    const int32_t first_token = batch.segment_begin[segment];
-    const LoraEntry& entry = batch.entries[entry_idx];
-    const core::LoraModule& module =
-        pages_.module(entry.adapter_idx, params_.layer_idx, params_.module_idx[fused]);
-    const int64_t num_tokens = batch.segment_end[segment] - first_token;
-    const int64_t end = std::min((token_block + 1) * kTokens, num_tokens);
-    const int64_t first_rank = rank_block * num_ranks_;
-    const int64_t end_rank = std::min<int64_t>(first_rank + num_ranks_, module.lora_rank);
-    float* t = params_.t + entry.t_offset + fused * num_tokens * entry.t_stride;
-    const int64_t num_rows = end_rank - first_rank;
-    if (num_rows <= 0) return;
-    const void* a_rows[kMostRanks];
-    pages_.find_rows(entry.adapter_idx, module.a, params_.in_dim, first_rank, num_rows, 0,
-                     params_.in_dim, a_rows);
+    const int64_t num_tokens = batch.segment_end[segment] - batch.segment_begin[segment];
+    Cell cell;
+    cell.entry = &batch.entries[entry_idx];
+    cell.module =
+        &pages_.module(cell.entry->adapter_idx, params_.layer_idx, params_.module_idx[fused]);
+    cell.x = static_cast<const float*>(params_.x) + batch.segment_begin[segment] * params_.x_stride;
+    cell.t = params_.t + cell.entry->t_offset + fused * num_tokens * cell.entry->t_stride;
+    cell.first_token = idx % token_blocks_ * kTokens;
+    cell.end_token = std::min(cell.first_token + kTokens, num_tokens);
+    cell.first_rank = idx / token_blocks_ % rank_blocks_ * num_ranks_;
+    const int64_t ranks = cell.module->lora_rank - cell.first_rank;
+    cell.num_rows =
+        cell.first_token < cell.end_token ? std::clamp<int64_t>(ranks, 0, num_ranks_) : 0;
+    pages_.find_rows(cell.entry->adapter_idx, cell.module->a, params_.in_dim, cell.first_rank,
+                     cell.num_rows, 0, params_.in_dim, cell.rows);
+    return cell;
+  }
+
+  // `next` is what this thread does after: its first rows are fetched behind the last of this cell.
+  void run(const Cell& cell, const Cell* next, void* scratch) const {
     // A few tokens stay in the first-level cache while the rows of A pass.
-    for (int64_t token = token_block * kTokens; token < end; token += kTokensAtOnce) {
-      const int32_t rows = static_cast<int32_t>(std::min(kTokensAtOnce, end - token));
-      const float* x =
-          static_cast<const float*>(params_.x) + (first_token + token) * params_.x_stride;
-      const bool fetches = token == token_block * kTokens;
-      for (int64_t i = 0; i < num_rows; ++i) {
-        const void* a = a_rows[i] ? a_rows[i]
-                                  : pages_.row(entry.adapter_idx, module.a, params_.in_dim,
-                                               first_rank + i, 0, params_.in_dim, scratch);
-        const void* ahead =
-            fetches && i + rows_ahead_ < num_rows ? a_rows[i + rows_ahead_] : nullptr;
-        dot(x, rows, a, ahead, t + token * entry.t_stride + first_rank + i, entry.t_stride);
+    for (int64_t token = cell.first_token; token < cell.end_token; token += kTokensAtOnce) {
+      const int32_t num_tokens =
+          static_cast<int32_t>(std::min(kTokensAtOnce, cell.end_token - token));
+      const bool fetches = token == cell.first_token;
+      for (int64_t i = 0; i < cell.num_rows; ++i) {
+        const void* a = cell.rows[i]
+                            ? cell.rows[i]
+                            : pages_.row(cell.entry->adapter_idx, cell.module->a, params_.in_dim,
+                                         cell.first_rank + i, 0, params_.in_dim, scratch);
+        dot(cell.x + token * params_.x_stride, num_tokens, a,
+            fetches ? row_ahead(cell, next, i) : nullptr,
+            cell.t + token * cell.entry->t_stride + cell.first_rank + i, cell.entry->t_stride);
       }
     }
   }
 
  private:
+  const void* row_ahead(const Cell& cell, const Cell* next, int64_t i) const {
+    const int64_t ahead = i + rows_ahead_;
+    if (ahead < cell.num_rows) return cell.rows[ahead];
+    return next && ahead - cell.num_rows < next->num_rows ? next->rows[ahead - cell.num_rows]
+                                                          : nullptr;
+  }
+
   void dot(const float* x, int32_t rows, const void* a, const void* ahead, float* out,
            int64_t out_stride) const {
     if (params_.page_dtype == DType::kBF16) {
@@ -168,40 +194,49 @@ class Expand {
 
   int64_t num_cells() const { return params_.batch.num_segments * column_blocks_ * token_blocks_; }
 
-  void run_cell(int64_t idx, void* scratch) const {
-    const LoraBatch& batch = params_.batch;
-    const int64_t token_block = idx % token_blocks_;
-    const int32_t segment = static_cast<int32_t>(idx / (token_blocks_ * column_blocks_));
-    int64_t column_block = idx / token_blocks_ % column_blocks_;
-    int32_t fused = 0;
-    for (; column_block >= ceil_div(params_.out_dim[fused], columns_); ++fused) {
-      column_block -= ceil_div(params_.out_dim[fused], columns_);
-    }
-    Cell cell;
-    cell.fused = fused;
-    cell.num_tokens = batch.segment_end[segment] - batch.segment_begin[segment];
-    cell.column = column_block * columns_;
-    cell.num_columns = std::min(columns_, params_.out_dim[fused] - cell.column);
-    cell.first_token = token_block * kTokens;
-    cell.end_token = std::min(cell.first_token + kTokens, cell.num_tokens);
-    if (cell.first_token >= cell.end_token) return;
-    float* y = static_cast<float*>(params_.y) + batch.segment_begin[segment] * params_.y_stride +
-               params_.column_offset[fused] + cell.column;
-    for (int32_t e = batch.entry_offsets[segment]; e < batch.entry_offsets[segment + 1]; ++e) {
-      add_entry(batch.entries[e], cell, scratch, y);
-    }
-  }
-
- private:
+  // Some columns of one fused module and some tokens of a segment.
   struct Cell {
+    int32_t segment;
     int32_t fused;
     int64_t num_tokens;  // of the segment
     int64_t first_token;
     int64_t end_token;
     int64_t column;
     int64_t num_columns;
+    const void* first_rows[kRowsAtOnce];  // of the first entry; null where there are fewer
   };
 
+  Cell locate(int64_t idx) const {
+    const LoraBatch& batch = params_.batch;
+    Cell cell;
+    cell.segment = static_cast<int32_t>(idx / (token_blocks_ * column_blocks_));
+    int64_t column_block = idx / token_blocks_ % column_blocks_;
+    cell.fused = 0;
+    for (; column_block >= ceil_div(params_.out_dim[cell.fused], columns_); ++cell.fused) {
+      column_block -= ceil_div(params_.out_dim[cell.fused], columns_);
+    }
+    cell.num_tokens = batch.segment_end[cell.segment] - batch.segment_begin[cell.segment];
+    cell.first_token = idx % token_blocks_ * kTokens;
+    cell.end_token = std::min(cell.first_token + kTokens, cell.num_tokens);
+    cell.column = column_block * columns_;
+    cell.num_columns = std::min(columns_, params_.out_dim[cell.fused] - cell.column);
+    find_first_rows(cell);
+    return cell;
+  }
+
+  void run(const Cell& cell, const Cell* next, void* scratch) const {
+    if (cell.first_token >= cell.end_token) return;
+    const LoraBatch& batch = params_.batch;
+    float* y = static_cast<float*>(params_.y) +
+               batch.segment_begin[cell.segment] * params_.y_stride +
+               params_.column_offset[cell.fused] + cell.column;
+    const int32_t end = batch.entry_offsets[cell.segment + 1];
+    for (int32_t e = batch.entry_offsets[cell.segment]; e < end; ++e) {
+      add_entry(batch.entries[e], cell, e + 1 == end ? next : nullptr, scratch, y);
+    }
+  }
+
+ private:
   // A thread's scratch.
   struct Scratch {
     float sums[kTokensAtOnce * kMostColumns];
@@ -210,15 +245,30 @@ class Expand {
   };
   static_assert(sizeof(Scratch) <= device::ThreadTeam::kScratchBytes);
 
+  const core::LoraModule& module_of(const LoraEntry& entry, const Cell& cell) const {
+    return pages_.module(entry.adapter_idx, params_.layer_idx, params_.module_idx[cell.fused]);
+  }
+
+  void find_first_rows(Cell& cell) const {
+    std::fill(cell.first_rows, cell.first_rows + kRowsAtOnce, nullptr);
+    const int32_t entry_idx = params_.batch.entry_offsets[cell.segment];
+    if (entry_idx == params_.batch.entry_offsets[cell.segment + 1]) return;
+    const LoraEntry& entry = params_.batch.entries[entry_idx];
+    const core::LoraModule& module = module_of(entry, cell);
+    pages_.find_rows(entry.adapter_idx, module.b, params_.out_dim[cell.fused], 0,
+                     std::min(module.lora_rank, kRowsAtOnce), cell.column, cell.num_columns,
+                     cell.first_rows);
+  }
+
   int64_t count_column_blocks() const {
     int64_t count = 0;
     for (int32_t j = 0; j < params_.num_fused; ++j) count += ceil_div(params_.out_dim[j], columns_);
     return count;
   }
 
-  void add_entry(const LoraEntry& entry, const Cell& cell, void* memory, float* y) const {
-    const core::LoraModule& module =
-        pages_.module(entry.adapter_idx, params_.layer_idx, params_.module_idx[cell.fused]);
+  void add_entry(const LoraEntry& entry, const Cell& cell, const Cell* next, void* memory,
+                 float* y) const {
+    const core::LoraModule& module = module_of(entry, cell);
     if (module.lora_rank == 0) return;
     Scratch& scratch = *static_cast<Scratch*>(memory);
     const int32_t num_found = std::min(module.lora_rank, kMostFoundRows);
@@ -228,7 +278,7 @@ class Expand {
     for (int64_t token = cell.first_token; token < cell.end_token; token += kTokensAtOnce) {
       const int32_t count = static_cast<int32_t>(std::min(kTokensAtOnce, cell.end_token - token));
       sum_rows(entry, module, cell, t + token * entry.t_stride, count, token == cell.first_token,
-               scratch);
+               next, scratch);
       // The sum over lora_rank is complete before it is scaled and added: y sees one addition an
       // entry.
       for (int32_t i = 0; i < count; ++i) {
@@ -240,7 +290,8 @@ class Expand {
 
   // sums[i] = sum_r t[i, r] Bt[r] of a few tokens; `fetches`: B is read from memory, so ask ahead.
   void sum_rows(const LoraEntry& entry, const core::LoraModule& module, const Cell& cell,
-                const float* t, int32_t num_tokens, bool fetches, Scratch& scratch) const {
+                const float* t, int32_t num_tokens, bool fetches, const Cell* next,
+                Scratch& scratch) const {
     std::fill(scratch.sums, scratch.sums + num_tokens * columns_, 0.0f);
     for (int32_t r = 0; r < module.lora_rank; r += kRowsAtOnce) {
       const int32_t count = std::min(kRowsAtOnce, module.lora_rank - r);
@@ -252,8 +303,12 @@ class Expand {
                                         r + i, cell.column, cell.num_columns,
                                         scratch.gathered + i * kMostColumns);
       }
+      // The last rows of a cell fetch the first of what this thread does after.
+      const bool is_last = r + kRowsAtOnce >= module.lora_rank;
       const bool has_next = r + 2 * kRowsAtOnce <= std::min(module.lora_rank, kMostFoundRows);
-      const void* const* ahead = fetches && has_next ? scratch.rows + r + kRowsAtOnce : nullptr;
+      const void* const* ahead = nullptr;
+      if (fetches && has_next) ahead = scratch.rows + r + kRowsAtOnce;
+      if (fetches && is_last && next) ahead = next->first_rows;
       add_rows(t + r, entry.t_stride, cell, rows, ahead, num_tokens, count, scratch.sums);
     }
   }
@@ -290,10 +345,21 @@ class Expand {
   int64_t column_blocks_ = 0;
 };
 
+// A task is a run of cells, so that each can fetch what the next begins with.
 template <typename Op>
 void run_cells(const Op& op, device::ThreadTeam& team) {
-  team.parallel_for(static_cast<int32_t>(op.num_cells()),
-                    [&](int32_t cell, int32_t thread) { op.run_cell(cell, team.scratch(thread)); });
+  const int64_t num_cells = op.num_cells();
+  const int64_t num_tasks = std::min(num_cells, kTasksPerThread * team.num_threads());
+  team.parallel_for(static_cast<int32_t>(num_tasks), [&](int32_t task, int32_t thread) {
+    const int64_t end = (task + 1) * num_cells / num_tasks;
+    int64_t idx = task * num_cells / num_tasks;
+    for (auto cell = op.locate(idx); idx < end; ++idx) {
+      const bool has_next = idx + 1 < end;
+      const auto next = has_next ? op.locate(idx + 1) : cell;
+      op.run(cell, has_next ? &next : nullptr, team.scratch(thread));
+      cell = next;
+    }
+  });
 }
 
 }  // namespace

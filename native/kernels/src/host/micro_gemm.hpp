@@ -77,7 +77,7 @@ void run_tile(const TileRun<Steps>& run, int32_t first_column) {
     for (int j = 0; j < kVectors; ++j) weights[j] = Steps::load(w + j * kLanes * Steps::kPerStep);
 #pragma GCC unroll 8
     for (int line = 0; line < kPrefetchLines; ++line)
-      __builtin_prefetch(prefetch + line * 64, 0, 3);
+      __builtin_prefetch(prefetch + line * 64, 0, kPrefetchLines == 1 ? 2 : 3);
     prefetch += kPrefetchLines * 64;
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
@@ -104,39 +104,23 @@ void run_rows(const TileRun<Steps>& run) {
   constexpr int kVectors = kRows == 1 ? kRowVectors : kTileVectors;
   for (int32_t column = 0; column < run.num_columns; column += kVectors * kLanes) {
     // Only the first pass over the columns fetches.
-    switch (column == 0 ? run.prefetch_lines : 0) {
-      case 4:
-        run_tile<Steps, kRows, kVectors, 4>(run, column);
-        break;
-      case 2:
-        run_tile<Steps, kRows, kVectors, 2>(run, column);
-        break;
-      case 1:
-        run_tile<Steps, kRows, kVectors, 1>(run, column);
-        break;
-      default:
-        run_tile<Steps, kRows, kVectors, 0>(run, column);
-        break;
+    const int32_t lines = kFetchesWeights && column == 0 ? run.prefetch_lines : 0;
+    if constexpr (kFetchesWeights) {
+      if (lines == 4) run_tile<Steps, kRows, kVectors, 4>(run, column);
+      if (lines == 2) run_tile<Steps, kRows, kVectors, 2>(run, column);
+      if (lines == 1) run_tile<Steps, kRows, kVectors, 1>(run, column);
     }
+    if (lines == 0) run_tile<Steps, kRows, kVectors, 0>(run, column);
   }
 }
 
-template <typename Steps>
-void run_rows(const TileRun<Steps>& run, int64_t num_rows) {
-  switch (num_rows) {
-    case 1:
-      return run_rows<Steps, 1>(run);
-    case 2:
-      return run_rows<Steps, 2>(run);
-    case 3:
-      return run_rows<Steps, 3>(run);
-    case 4:
-      return run_rows<Steps, 4>(run);
-    case 5:
-      return run_rows<Steps, 5>(run);
-    default:
-      return run_rows<Steps, 6>(run);
+// Runs a tile of `num_rows` rows, kRows at most.
+template <typename Steps, int kRows>
+void run_rows_up_to(const TileRun<Steps>& run, int64_t num_rows) {
+  if constexpr (kRows > 1) {
+    if (num_rows < kRows) return run_rows_up_to<Steps, kRows - 1>(run, num_rows);
   }
+  run_rows<Steps, kRows>(run);
 }
 
 // Bytes of weights that stay in a cache while all tiles of rows pass over them. A few tiles: half
@@ -166,7 +150,7 @@ void gemm_block(const GemmBlock& block) {
   const Element* w = static_cast<const Element*>(block.w);
   const int64_t num_steps = (block.k + Steps::kPerStep - 1) / Steps::kPerStep;
   const int64_t num_tiles = (block.m + kTileRows - 1) / kTileRows;
-  const int64_t panel_bytes = num_tiles <= 3 ? kPanelBytes : kTallPanelBytes;
+  const int64_t panel_bytes = num_tiles <= 2 ? kPanelBytes : kTallPanelBytes;
   const int64_t panel_steps = num_tiles == 1 ? num_steps : panel_bytes / kStepBytes;
   for (int64_t first_step = 0; first_step < num_steps; first_step += panel_steps) {
     const int64_t run_steps =
@@ -193,7 +177,7 @@ void gemm_block(const GemmBlock& block) {
       lines_done += run.prefetch_lines;
       run.x = x + row * block.x_stride + first_step * Steps::kPerStep;
       run.y = block.y + row * block.y_stride;
-      run_rows<Steps>(run, end_row - row);
+      run_rows_up_to<Steps, kTileRows>(run, end_row - row);
     }
   }
 }

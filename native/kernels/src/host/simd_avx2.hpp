@@ -17,6 +17,8 @@ constexpr int32_t kTileVectors = 2;
 constexpr int32_t kRowVectors =
     8;  // a single row: enough sums in flight to hide the latency of FMA
 
+constexpr bool kFetchesWeights = true;
+
 inline Vf vzero() { return _mm256_setzero_ps(); }
 inline Vf vset(float x) { return _mm256_set1_ps(x); }
 inline Vf vload(const float* p) { return _mm256_loadu_ps(p); }

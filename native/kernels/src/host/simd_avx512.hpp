@@ -17,6 +17,8 @@ constexpr int32_t kTileRows =
 constexpr int32_t kTileVectors = 4;
 constexpr int32_t kRowVectors = 4;  // a single row
 
+constexpr bool kFetchesWeights = true;
+
 inline Vf vzero() { return _mm512_setzero_ps(); }
 inline Vf vset(float x) { return _mm512_set1_ps(x); }
 inline Vf vload(const float* p) { return _mm512_loadu_ps(p); }

@@ -11,7 +11,7 @@ typedef float Vf __attribute__((vector_size(16)));
 typedef uint32_t Vw __attribute__((vector_size(16)));  // a pair of bf16 weights (k, k + 1) a lane
 
 constexpr int32_t kLanes = 4;
-constexpr int32_t kTileRows = 6;
+constexpr int32_t kTileRows = 4;
 constexpr int32_t kTileVectors = 2;
 constexpr int32_t kRowVectors = 8;
 
@@ -22,6 +22,8 @@ inline To bit_cast(const From& from) {
   __builtin_memcpy(&to, &from, sizeof to);
   return to;
 }
+
+constexpr bool kFetchesWeights = false;  // fewer variants of the loops to compile
 
 inline Vf vzero() { return Vf{}; }
 inline Vf vset(float x) { return Vf{x, x, x, x}; }
