@@ -128,7 +128,7 @@ public static class AbiLayout
         new("slora_adapter_weight", "adapter_id", 0, 8),
         new("slora_adapter_weight", "weight", 8, 4),
         new("slora_adapter_weight", "reserved0", 12, 4),
-        new("slora_sequence_options", null, 0, 104),
+        new("slora_sequence_options", null, 0, 48),
         new("slora_sequence_options", "struct_size", 0, 4),
         new("slora_sequence_options", "num_prompt_tokens", 4, 4),
         new("slora_sequence_options", "sequence_id", 8, 8),
@@ -136,7 +136,7 @@ public static class AbiLayout
         new("slora_sequence_options", "adapters", 24, 8),
         new("slora_sequence_options", "num_adapters", 32, 4),
         new("slora_sequence_options", "max_tokens", 36, 4),
-        new("slora_sequence_options", "sampling", 40, 64),
+        new("slora_sequence_options", "sampling", 40, 8),
         new("slora_sequence_info", null, 0, 16),
         new("slora_sequence_info", "struct_size", 0, 4),
         new("slora_sequence_info", "num_tokens", 4, 4),
@@ -172,7 +172,7 @@ public static class AbiLayout
         new("slora_residency_event", "adapter_id", 0, 8),
         new("slora_residency_event", "kind", 8, 4),
         new("slora_residency_event", "reserved0", 12, 4),
-        new("slora_step_result", null, 0, 200),
+        new("slora_step_result", null, 0, 104),
         new("slora_step_result", "struct_size", 0, 4),
         new("slora_step_result", "num_rows", 4, 4),
         new("slora_step_result", "rows", 8, 8),
@@ -186,7 +186,7 @@ public static class AbiLayout
         new("slora_step_result", "num_events", 72, 8),
         new("slora_step_result", "step_idx", 80, 8),
         new("slora_step_result", "device_ns", 88, 8),
-        new("slora_step_result", "pool", 96, 104),
+        new("slora_step_result", "pool", 96, 8),
         new("slora_adapter_options", null, 0, 48),
         new("slora_adapter_options", "struct_size", 0, 4),
         new("slora_adapter_options", "synthetic_lora_rank", 4, 4),
@@ -406,7 +406,7 @@ public static class AbiLayout
             rows.Add(new("slora_sequence_options", "adapters", (ulong)((byte*)&value.Adapters - start), (ulong)sizeof(NativeAdapterWeight*)));
             rows.Add(new("slora_sequence_options", "num_adapters", (ulong)((byte*)&value.NumAdapters - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_sequence_options", "max_tokens", (ulong)((byte*)&value.MaxTokens - start), (ulong)sizeof(uint)));
-            rows.Add(new("slora_sequence_options", "sampling", (ulong)((byte*)&value.Sampling - start), (ulong)sizeof(NativeSamplingOptions)));
+            rows.Add(new("slora_sequence_options", "sampling", (ulong)((byte*)&value.Sampling - start), (ulong)sizeof(NativeSamplingOptions*)));
         }
 
         {
@@ -491,7 +491,7 @@ public static class AbiLayout
             rows.Add(new("slora_step_result", "num_events", (ulong)((byte*)&value.NumEvents - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_step_result", "step_idx", (ulong)((byte*)&value.StepIdx - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_step_result", "device_ns", (ulong)((byte*)&value.DeviceNs - start), (ulong)sizeof(ulong)));
-            rows.Add(new("slora_step_result", "pool", (ulong)((byte*)&value.Pool - start), (ulong)sizeof(NativePoolCounters)));
+            rows.Add(new("slora_step_result", "pool", (ulong)((byte*)&value.Pool - start), (ulong)sizeof(NativePoolCounters*)));
         }
 
         {

@@ -69,7 +69,7 @@ public enum NativeDtype : int
     F16 = 2,
 }
 
-/// <summary><c>slora_backend</c></summary>
+/// <summary>Which backend runs a model.</summary>
 public enum NativeBackend : int
 {
     /// <summary>the environment variable SLORA_BACKEND, else CUDA if a device answers, else host</summary>
@@ -80,7 +80,7 @@ public enum NativeBackend : int
     Cuda = 2,
 }
 
-/// <summary><c>slora_log_level</c></summary>
+/// <summary>Weight of a log line.</summary>
 public enum NativeLogLevel : int
 {
     /// <summary><c>SLORA_LOG_DEBUG</c></summary>
@@ -93,7 +93,7 @@ public enum NativeLogLevel : int
     Error = 3,
 }
 
-/// <summary><c>slora_page_owner</c></summary>
+/// <summary>Whose a page is.</summary>
 public enum NativePageOwner : int
 {
     /// <summary><c>SLORA_PAGE_FREE</c></summary>
@@ -104,7 +104,7 @@ public enum NativePageOwner : int
     Adapter = 2,
 }
 
-/// <summary><c>slora_row_flags</c></summary>
+/// <summary>What a row of a plan asks for; may be combined.</summary>
 [System.Flags]
 public enum NativeRowFlags : uint
 {
@@ -120,7 +120,7 @@ public enum NativeRowFlags : uint
     Logits = 2,
 }
 
-/// <summary><c>slora_row_result_flags</c></summary>
+/// <summary>What became of a row; may be combined.</summary>
 [System.Flags]
 public enum NativeRowResultFlags : uint
 {
@@ -132,7 +132,7 @@ public enum NativeRowResultFlags : uint
     Dropped = 2,
 }
 
-/// <summary><c>slora_residency_event_kind</c></summary>
+/// <summary>What happened to an adapter's pages.</summary>
 public enum NativeResidencyEventKind : int
 {
     /// <summary>the adapter's copy ended: it is resident</summary>
@@ -141,7 +141,7 @@ public enum NativeResidencyEventKind : int
     Evicted = 2,
 }
 
-/// <summary><c>slora_residency</c></summary>
+/// <summary>Where an adapter is.</summary>
 public enum NativeResidency : int
 {
     /// <summary>packed image in host memory only</summary>

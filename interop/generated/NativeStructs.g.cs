@@ -392,15 +392,14 @@ internal unsafe partial struct NativeSequenceOptions
     public uint NumAdapters;
     /// <summary>prompt and output in all, num_prompt_tokens + 1..max_context; 0: max_context</summary>
     public uint MaxTokens;
-    /// <summary><c>sampling</c></summary>
-    public NativeSamplingOptions Sampling;
+    /// <summary>copied; null: greedy, everything off</summary>
+    public NativeSamplingOptions* Sampling;
 
     /// <summary><c>SLORA_SEQUENCE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
     public static NativeSequenceOptions Create() => new()
     {
         StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeSequenceOptions>(),
-        Sampling = NativeSamplingOptions.Create(),
     };
 }
 
@@ -500,7 +499,7 @@ public partial struct NativeTokenLogprob
     public float Logprob;
 }
 
-/// <summary><c>slora_residency_event</c></summary>
+/// <summary>A change of an adapter's residency.</summary>
 [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
 public partial struct NativeResidencyEvent
 {
@@ -542,15 +541,14 @@ internal unsafe partial struct NativeStepResult
     public ulong StepIdx;
     /// <summary>out: time the step took on the device</summary>
     public ulong DeviceNs;
-    /// <summary>out</summary>
-    public NativePoolCounters Pool;
+    /// <summary>filled after the step; may be null</summary>
+    public NativePoolCounters* Pool;
 
     /// <summary><c>SLORA_STEP_RESULT_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
     public static NativeStepResult Create() => new()
     {
         StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeStepResult>(),
-        Pool = NativePoolCounters.Create(),
     };
 }
 

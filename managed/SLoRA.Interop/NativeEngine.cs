@@ -76,9 +76,10 @@ public sealed unsafe class NativeEngine : IDisposable
             options.Adapters = weights;
             options.NumAdapters = (uint)adapters.Length;
             options.MaxTokens = checked((uint)maxTokens);
-            options.Sampling = sampling.ToNative();
-            options.Sampling.LogitBias = bias;
-            options.Sampling.NumLogitBias = (uint)sampling.LogitBias.Length;
+            NativeSamplingOptions drawing = sampling.ToNative();
+            drawing.LogitBias = bias;
+            drawing.NumLogitBias = (uint)sampling.LogitBias.Length;
+            options.Sampling = &drawing;
             int status = NativeMethods.SequenceCreate((OpaqueEngine*)lease.Pointer, &options, &error);
             StatusErrors.ThrowIfFailed(status, in error, NativeOperation.CreateSequence);
             return status == (int)NativeStatus.Ok;

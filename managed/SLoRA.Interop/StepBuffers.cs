@@ -18,6 +18,7 @@ public sealed unsafe class StepBuffers
     private readonly NativeResidencyEvent[] _events;
     private NativeTokenLogprob[] _logprobs;
     private float[] _logits;
+    private readonly NativePoolCounters[] _pool;
     private NativeStepResult _result;
 
     /// <summary>Creates buffers that fit every step of an engine, except for logits.</summary>
@@ -30,6 +31,7 @@ public sealed unsafe class StepBuffers
         _events = Allocate<NativeResidencyEvent>(DefaultEvents);
         _logprobs = Allocate<NativeTokenLogprob>(checked((int)(geometry.MaxBatchRows * geometry.MaxLogprobs)));
         _logits = Allocate<float>(checked(logitTokens * VocabSize));
+        _pool = Allocate<NativePoolCounters>(1);
     }
 
     /// <summary>Logits of one token.</summary>
@@ -48,7 +50,7 @@ public sealed unsafe class StepBuffers
     public TimeSpan DeviceTime => TimeSpan.FromTicks((long)_result.DeviceNs / TimeSpan.NanosecondsPerTick);
 
     /// <summary>The pool after the step.</summary>
-    public ref readonly NativePoolCounters Pool => ref _result.Pool;
+    public ref readonly NativePoolCounters Pool => ref _pool[0];
 
     /// <summary>The most likely tokens of a row's sampled token, most likely first.</summary>
     /// <param name="row">One of <see cref="Rows"/>.</param>
@@ -87,6 +89,8 @@ public sealed unsafe class StepBuffers
         result.LogitsCapacity = (ulong)_logits.Length;
         result.Events = AddressOf(_events);
         result.EventsCapacity = (ulong)_events.Length;
+        _pool[0] = NativePoolCounters.Create();
+        result.Pool = AddressOf(_pool);
         return result;
     }
 

@@ -202,7 +202,9 @@ TEST_F(LoadedEngine, SequencesAndPlansOfOtherVersions) {
   sequence.sequence_id = 5;
   sequence.prompt_tokens = prompt;
   sequence.num_prompt_tokens = 3;
-  sequence.sampling.struct_size = offsetof(slora_sampling_options, logit_bias);
+  slora_sampling_options sampling = SLORA_SAMPLING_OPTIONS_INIT;
+  sampling.struct_size = offsetof(slora_sampling_options, logit_bias);
+  sequence.sampling = &sampling;
   ASSERT_EQ(slora_sequence_create(engine_, &sequence, &error_), SLORA_OK) << error_.message;
 
   const slora_plan_row row = {5, 3, 0, SLORA_ROW_SAMPLE, 0};

@@ -30,8 +30,7 @@ static void check_neutral_values(void) {
   expect(
       sampling.top_p == 1.0f && sampling.typical_p == 1.0f && sampling.repetition_penalty == 1.0f,
       "filters off");
-  expect(sequence.sampling.struct_size == sizeof(slora_sampling_options), "nested struct_size");
-  expect(sequence.sampling.top_p == 1.0f && sequence.num_adapters == 0, "nested neutral values");
+  expect(sequence.sampling == NULL && sequence.num_adapters == 0, "neutral sequence");
   expect(model.compute_dtype == SLORA_DTYPE_BF16 && model.backend == SLORA_BACKEND_AUTO,
          "model defaults");
   expect(model.progress == NULL && model.path == NULL, "null pointers");

@@ -26,6 +26,7 @@ typedef struct slora_adapter_options {
 } slora_adapter_options;
 #define SLORA_ADAPTER_OPTIONS_INIT {(uint32_t)sizeof(slora_adapter_options), 0, NULL, 0, 0, 0, 0, {0}, NULL}
 
+/* Where an adapter is. */
 enum slora_residency {
   SLORA_RESIDENCY_HOST = 0,    /* packed image in host memory only */
   SLORA_RESIDENCY_LOADING = 1, /* pages taken, copy under way */

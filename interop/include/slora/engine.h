@@ -100,6 +100,7 @@ SLORA_API int32_t slora_engine_get_geometry(const slora_engine* engine, slora_en
 SLORA_API int32_t slora_engine_get_counters(const slora_engine* engine, slora_pool_counters* out_counters,
                                             slora_error* error);
 
+/* Whose a page is. */
 enum slora_page_owner {
   SLORA_PAGE_FREE = 0,
   SLORA_PAGE_KV = 1,
@@ -163,10 +164,10 @@ typedef struct slora_sequence_options {
   const slora_adapter_weight* adapters; /* [num_adapters]; none: the base model */
   uint32_t num_adapters;
   uint32_t max_tokens;                 /* prompt and output in all, num_prompt_tokens + 1..max_context; 0: max_context */
-  slora_sampling_options sampling;
+  const slora_sampling_options* sampling; /* copied; null: greedy, everything off */
 } slora_sequence_options;
 #define SLORA_SEQUENCE_OPTIONS_INIT \
-  {(uint32_t)sizeof(slora_sequence_options), 0, 0, NULL, NULL, 0, 0, SLORA_SAMPLING_OPTIONS_INIT}
+  {(uint32_t)sizeof(slora_sequence_options), 0, 0, NULL, NULL, 0, 0, NULL}
 
 /* Where a sequence stands. */
 typedef struct slora_sequence_info {
@@ -204,6 +205,7 @@ SLORA_API int32_t slora_sequence_get_info(const slora_engine* engine, uint64_t s
 
 /* ---- the step ----------------------------------------------------------------------------------------------------- */
 
+/* What a row of a plan asks for; may be combined. */
 enum slora_row_flags {
   /* Sample a token after the row's last one. Legal only if the row ends at the end of the history. */
   SLORA_ROW_SAMPLE = 1,
@@ -241,6 +243,7 @@ typedef struct slora_plan {
  *   SLORA_ERROR_NOT_FOUND, SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE; fatal errors. */
 SLORA_API int32_t slora_engine_submit(slora_engine* engine, const slora_plan* plan, slora_error* error);
 
+/* What became of a row; may be combined. */
 enum slora_row_result_flags {
   SLORA_ROW_RESULT_SAMPLED = 1, /* token_id and logprob hold the sampled token */
   SLORA_ROW_RESULT_DROPPED = 2  /* the sequence was released after the submit: nothing to read */
@@ -265,11 +268,13 @@ typedef struct slora_token_logprob {
   float logprob;
 } slora_token_logprob;
 
+/* What happened to an adapter's pages. */
 enum slora_residency_event_kind {
   SLORA_RESIDENCY_LOADED = 1,  /* the adapter's copy ended: it is resident */
   SLORA_RESIDENCY_EVICTED = 2  /* its pages were taken for something else */
 };
 
+/* A change of an adapter's residency. */
 typedef struct slora_residency_event {
   uint64_t adapter_id;
   int32_t kind;                /* enum slora_residency_event_kind */
@@ -291,10 +296,10 @@ typedef struct slora_step_result {
   uint64_t num_events;              /* out */
   uint64_t step_idx;                /* out: 0 for the first step of the engine */
   uint64_t device_ns;               /* out: time the step took on the device */
-  slora_pool_counters pool;         /* out */
+  slora_pool_counters* pool;        /* filled after the step; may be null */
 } slora_step_result;
 #define SLORA_STEP_RESULT_INIT \
-  {(uint32_t)sizeof(slora_step_result), 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0, SLORA_POOL_COUNTERS_INIT}
+  {(uint32_t)sizeof(slora_step_result), 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0, NULL}
 
 /* Waits for the oldest step in flight and writes what it gave. If an array is too small nothing is collected and the
  * message names the capacity needed.

@@ -2,8 +2,10 @@
  *
  * The rules of this ABI, said once:
  *   - C11, nothing but <stdint.h> and <stddef.h>; fixed-width fields, explicit padding, no bit fields, no unions.
- *   - Every struct that may grow begins with `struct_size`; set it with its SLORA_..._INIT macro. A library that knows
- *     fewer fields refuses a struct whose unknown tail is not zero; one that knows more takes a missing tail as zero.
+ *   - Every struct that may grow begins with `struct_size`; set it with its SLORA_..._INIT macro. Of a struct that the
+ *     library reads, an unknown tail must be zero and a missing tail is taken as zero; of one that it fills, it writes
+ *     the fields that both sides know and leaves the rest alone. Such structs refer to each other by pointer, never by
+ *     value, so that each can grow.
  *   - A creator returns the handle, or null with the reason in `slora_error`; the matching destroy accepts null.
  *     A child (engine, adapter) keeps its parent (model, engine) alive, so any order of destruction is legal.
  *   - Text is UTF-8 as pointer and byte length; it need not end in a zero byte and is copied before the call returns.
@@ -79,12 +81,14 @@ enum slora_dtype {
   SLORA_DTYPE_F16 = 2
 };
 
+/* Which backend runs a model. */
 enum slora_backend {
   SLORA_BACKEND_AUTO = 0, /* the environment variable SLORA_BACKEND, else CUDA if a device answers, else host */
   SLORA_BACKEND_HOST = 1,
   SLORA_BACKEND_CUDA = 2  /* fails where no device answers; never falls back */
 };
 
+/* Weight of a log line. */
 enum slora_log_level {
   SLORA_LOG_DEBUG = 0,
   SLORA_LOG_INFO = 1,

@@ -268,7 +268,8 @@ int32_t slora_engine_collect(slora_engine* engine, slora_step_result* result, sl
     out.num_events = capi::write_events(*engine->engine, out);
     out.step_idx = engine->view.step_idx;
     out.device_ns = engine->view.device_ns;
-    out.pool = capi::to_abi(engine->engine->counters());
+    if (out.pool)
+      capi::write_struct(out.pool, capi::to_abi(engine->engine->counters()), "result.pool");
     capi::write_struct(result, out, "result");
     return Status::kOk;
   });

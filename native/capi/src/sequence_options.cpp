@@ -86,11 +86,8 @@ engine::SequenceOptions read_sequence_options(const slora_sequence_options& in) 
   out.num_prompt_tokens = in.num_prompt_tokens;
   out.max_tokens = in.max_tokens;
   if (in.num_prompt_tokens > 0) require(in.prompt_tokens, "prompt_tokens");
-  slora_sampling_options sampling = in.sampling;
-  // It is the last field: what a newer caller put past our end was proven zero with the outer
-  // struct's tail.
-  sampling.struct_size = std::min<uint32_t>(sampling.struct_size, sizeof sampling);
-  sampling = read_struct(&sampling, "sampling");
+  slora_sampling_options sampling = SLORA_SAMPLING_OPTIONS_INIT;
+  if (in.sampling) sampling = read_struct(in.sampling, "sampling");
   out.sampling = read_sampling(sampling);
   read_bias(sampling, out);
   read_adapters(in, out);

@@ -90,7 +90,8 @@ forward::Backend open_backend(BackendKind kind, int32_t device_idx, int32_t num_
   const bool is_auto = kind == BackendKind::kAuto;
   if (is_auto) kind = kind_from_environment();
   if (kind == BackendKind::kHost) {
-    core::log(core::LogLevel::kInfo, "backend: host ", kernels::host_kernel_isa(), is_auto ? " (SLORA_BACKEND)" : "");
+    core::log(core::LogLevel::kInfo, "backend: host ", kernels::host_kernel_isa(),
+              is_auto ? " (SLORA_BACKEND)" : "");
     return open_host(device_idx, num_threads);
   }
   std::string reason;

@@ -40,7 +40,7 @@ class Abi : public testing::Test {
     sequence.num_prompt_tokens = static_cast<uint32_t>(prompt.size());
     sequence.adapters = adapters.data();
     sequence.num_adapters = static_cast<uint32_t>(adapters.size());
-    sequence.sampling = sampling;
+    sequence.sampling = &sampling;
     sequence.max_tokens = max_tokens;
     return slora_sequence_create(engine_.get(), &sequence, &error_);
   }

@@ -110,7 +110,9 @@ TEST_P(MixedBatch, EqualsEachRequestAloneBitwiseOver200RandomBatches) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, MixedBatch, testing::Values(SLORA_DTYPE_F32, SLORA_DTYPE_BF16),
-                         [](const auto& param_info) { return param_info.param == SLORA_DTYPE_F32 ? "fp32" : "bf16"; });
+                         [](const auto& param_info) {
+                           return param_info.param == SLORA_DTYPE_F32 ? "fp32" : "bf16";
+                         });
 
 }  // namespace
 }  // namespace slora::test

@@ -70,7 +70,7 @@ class Runner {
       sequence.num_prompt_tokens = static_cast<uint32_t>(request.prompt.size());
       sequence.adapters = request.adapters.data();
       sequence.num_adapters = static_cast<uint32_t>(request.adapters.size());
-      sequence.sampling = request.sampling;
+      sequence.sampling = &request.sampling;
       slora_error error = SLORA_ERROR_INIT;
       const int32_t status = slora_sequence_create(engine_, &sequence, &error);
       expect_done(status, error);
