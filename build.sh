@@ -11,7 +11,7 @@ readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
 readonly NEEDS=(
   "g++:g++" "cmake:cmake" "ninja-build:ninja" "nlohmann-json3-dev:/usr/include/nlohmann/json.hpp"
   "libgtest-dev:/usr/include/gtest/gtest.h" "clang-format:clang-format"
-  "libclang1-14:/usr/lib/llvm-14/lib/libclang.so.1"
+  "libclang1-14:/usr/lib/llvm-14/lib/libclang.so.1" "make:make" "pkg-config:pkg-config"
 )
 
 usage() {
