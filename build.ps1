@@ -126,7 +126,9 @@ function Invoke-Publish {
 
 function Invoke-PackageTest {
     Invoke-Pack
+    Invoke-Publish
     Invoke-Checked bash @("tests/packaging/packages_test.sh", $PSScriptRoot, "out/packages")
+    Invoke-Checked bash @("tests/packaging/publish_test.sh", $PSScriptRoot, "out/publish")
 }
 
 switch ($Verb) {

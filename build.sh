@@ -11,7 +11,7 @@ readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
 readonly NEEDS=(
   "g++:g++" "cmake:cmake" "ninja-build:ninja" "nlohmann-json3-dev:/usr/include/nlohmann/json.hpp"
   "libgtest-dev:/usr/include/gtest/gtest.h" "clang-format:clang-format"
-  "libclang1-14:/usr/lib/llvm-14/lib/libclang.so.1" "make:make" "pkg-config:pkg-config"
+  "libclang1-14:/usr/lib/llvm-14/lib/libclang.so.1" "make:make" "pkg-config:pkg-config" "curl:curl"
 )
 
 usage() {
@@ -31,7 +31,7 @@ usage: ./build.sh VERB [ARGS]
   tsan       native tests under ThreadSanitizer
   pack       NuGet packages with the native library, into out/packages
   publish    the server as one self-contained file and the tool as NativeAOT, into out/publish
-  package-test  packs, and uses what came from empty folders outside the checkout
+  package-test  packs, publishes, and uses what came from empty folders outside the checkout
   ci         lint, then test
 TEXT
 }
@@ -203,7 +203,9 @@ publish_cli() { # folder, options
 
 verb_package-test() {
   verb_pack
+  verb_publish
   tests/packaging/packages_test.sh "$PWD" out/packages
+  tests/packaging/publish_test.sh "$PWD" out/publish
 }
 
 verb_ci() {
