@@ -35,9 +35,9 @@ EngineLimits limits_of(const EngineOptions& options, const model::ModelConfig& c
   limits.max_batch_rows = static_cast<int32_t>(
       checked("max_batch_rows", options.max_batch_rows, sequences, 1, sequences));
   limits.max_batch_rows = std::min(limits.max_batch_rows, limits.max_batch_tokens);
-  const int64_t longest = config.max_position;
   limits.max_context = static_cast<int32_t>(
-      options.max_context == 0 ? longest : std::min<int64_t>(longest, options.max_context));
+      options.max_context == 0 ? config.max_position
+                               : std::min<int64_t>(config.max_context, options.max_context));
   return limits;
 }
 
