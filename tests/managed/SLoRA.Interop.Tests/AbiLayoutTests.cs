@@ -20,14 +20,14 @@ public sealed class AbiLayoutTests
     [Fact]
     public void Create_gives_the_defaults_of_the_INIT_macros()
     {
-        NativeSequenceOptions options = NativeSequenceOptions.Create();
+        NativeSamplingOptions sampling = NativeSamplingOptions.Create();
 
-        Assert.Equal(1, options.Sampling.TopP);
-        Assert.Equal(1, options.Sampling.TypicalP);
-        Assert.Equal(1, options.Sampling.RepetitionPenalty);
-        Assert.Equal(0, options.Sampling.Temperature);
-        Assert.Equal(SizeOf("slora_sequence_options"), options.StructSize);
-        Assert.Equal(SizeOf("slora_sampling_options"), options.Sampling.StructSize);
+        Assert.Equal(1, sampling.TopP);
+        Assert.Equal(1, sampling.TypicalP);
+        Assert.Equal(1, sampling.RepetitionPenalty);
+        Assert.Equal(0, sampling.Temperature);
+        Assert.Equal(SizeOf("slora_sampling_options"), sampling.StructSize);
+        Assert.Equal(SizeOf("slora_sequence_options"), NativeSequenceOptions.Create().StructSize);
         Assert.Equal((int)NativeDtype.Bf16, NativeModelOptions.Create().ComputeDtype);
     }
 

@@ -97,6 +97,10 @@ TEST(PackedImage, RowsNeverStraddleUnlessLongerThanAPage) {
   const ImageLayout layout = plan_image(synthetic_adapter(table, 1, 5, 0), table, geometry);
   for (const core::LoraModule& module : layout.modules) {
     const size_t m = static_cast<size_t>(&module - layout.modules.data()) % 7;
+    // Kernels walk from the first row, so it must itself lie where it fits and not only its
+    // successors.
+    EXPECT_LE(module.a.offset + table.modules[m].in_dim, 1000);
+    EXPECT_LE(module.b.offset + table.modules[m].out_dim, 1000);
     for (int64_t r = 0; r < module.lora_rank; ++r) {
       EXPECT_LE(core::row_position(module.a, table.modules[m].in_dim, r, 1000).offset +
                     table.modules[m].in_dim,

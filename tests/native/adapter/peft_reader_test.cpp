@@ -3,7 +3,6 @@
 #include "slora/adapter/peft_reader.hpp"
 
 #include <cmath>
-#include <set>
 
 #include "model/test_files.hpp"
 
@@ -138,7 +137,6 @@ TEST(PeftReader, RefusesTheOtherTinyDialectsByName) {
       {"llama3-gqa", "modules-to-save", {"modules_to_save = [\"lm_head\"]"}},
       {"llama3-gqa", "trainable-tokens", {"trainable_token_indices = [5,70,300]"}},
   };
-  std::set<std::string> seen;
   for (auto adapter : adapters) {
     adapter.reasons.push_back(adapter.name);
     expect_refused(Status::kUnsupported, adapter.reasons,
