@@ -30,8 +30,8 @@ struct BatchStaging::Layout {
   int64_t tokens = 0, rows = 0, outputs = 0, samples = 0, biases = 0;
   int64_t segments = 0, entries = 0, adapter_pages = 0, table_stride = 0;
   uint64_t token_slot, token_position, token_page, row_offsets, page_table, output_rows,
-      segment_begin, segment_end, segment_output_begin, segment_output_end, entry_offsets, entry_list, adapter_refs, lora_pages, sample_rows,
-      bias_tokens, bias_values;
+      segment_begin, segment_end, segment_output_begin, segment_output_end, entry_offsets,
+      entry_list, adapter_refs, lora_pages, sample_rows, bias_tokens, bias_values;
   uint64_t bytes = 0;
   bool has_epilogue = false, has_wide = false;
 
@@ -185,7 +185,7 @@ class BatchStaging::Writer {
     at<kernels::LoraEntry>(layout_.entry_list)[entries_] = {entries_, use.weight, 0,
                                                             use.max_lora_rank, 0};
     at<kernels::LoraAdapterRef>(layout_.adapter_refs)[entries_] = {use.modules, adapter_pages_, 0,
-                                                                    use.wide};
+                                                                   use.wide};
     std::copy(use.pages->begin(), use.pages->end(), ints(layout_.lora_pages) + adapter_pages_);
     adapter_pages_ += static_cast<int32_t>(use.pages->size());
     ++entries_;

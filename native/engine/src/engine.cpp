@@ -83,6 +83,14 @@ memory::ArenaGeometry geometry_of(const EngineOptions& options, const EngineLimi
   return geometry;
 }
 
+// Deltas add up and scale; a factor on the base's own output, or a matrix in place of the base's,
+// do not.
+void refuse_undefined_sum(const adapter::Adapter& adapter, size_t num_adapters, float weight) {
+  if (adapter.exclusive.empty() || (num_adapters == 1 && weight == 1.0f)) return;
+  core::fail(Status::kUnsupported, "adapter ", adapter.id, " has ", adapter.exclusive,
+             ", which has no defined sum with other adapters or weights other than 1");
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options)
@@ -187,6 +195,7 @@ Status Engine::create_sequence(const SequenceOptions& options) {
     if (it == adapters_.end() || !it->second->is_open) {
       core::fail(Status::kNotFound, "there is no adapter ", use.adapter_id);
     }
+    refuse_undefined_sum(*it->second, options.adapters.size(), use.weight);
     sequence->adapters.push_back({it->second, use.weight});
   }
   if (free_slots_.empty()) return Status::kDeferredSlots;

@@ -1,5 +1,5 @@
-// A layer is nine kernels for Llama, eleven and more with adapters. The sum into the residual rides in the
-// norm that follows it, so a layer's output lives in delta_ until the next norm reads it.
+// A layer is nine kernels for Llama, eleven and more with adapters. The sum into the residual rides
+// in the norm that follows it, so a layer's output lives in delta_ until the next norm reads it.
 #include "slora/forward/forward_pass.hpp"
 
 #include <algorithm>

@@ -37,10 +37,14 @@ struct KeyOfType {
 };
 
 constexpr KeyOfType kKeysOfOneType[] = {
-    {"beta_fast", RopeType::kYarn},          {"beta_slow", RopeType::kYarn},
-    {"mscale", RopeType::kYarn},             {"mscale_all_dim", RopeType::kYarn},
-    {"truncate", RopeType::kYarn},           {"short_factor", RopeType::kLongrope},
-    {"long_factor", RopeType::kLongrope},    {"low_freq_factor", RopeType::kLlama3},
+    {"beta_fast", RopeType::kYarn},
+    {"beta_slow", RopeType::kYarn},
+    {"mscale", RopeType::kYarn},
+    {"mscale_all_dim", RopeType::kYarn},
+    {"truncate", RopeType::kYarn},
+    {"short_factor", RopeType::kLongrope},
+    {"long_factor", RopeType::kLongrope},
+    {"low_freq_factor", RopeType::kLlama3},
     {"high_freq_factor", RopeType::kLlama3},
 };
 
@@ -94,14 +98,14 @@ double yarn_scale(double factor, double mscale) {
 void read_yarn(const ConfigReader& rope, const ModelConfig& model, RopeConfig& config) {
   config.original_max_position =
       rope.integer("original_max_position_embeddings", 1, kMaxContext, model.max_position);
-  const double stretched = static_cast<double>(model.max_position) /
-                           static_cast<double>(config.original_max_position);
+  const double stretched =
+      static_cast<double>(model.max_position) / static_cast<double>(config.original_max_position);
   config.factor = rope.number("factor", 1e-6, kMaxFactor, stretched);
   const double mscale = rope.number("mscale", 0, kMaxFactor, 0);
   const double mscale_all = rope.number("mscale_all_dim", 0, kMaxFactor, 0);
-  const double scale = mscale != 0 && mscale_all != 0
-                           ? yarn_scale(config.factor, mscale) / yarn_scale(config.factor, mscale_all)
-                           : yarn_scale(config.factor, 1);
+  const double scale = mscale != 0 && mscale_all != 0 ? yarn_scale(config.factor, mscale) /
+                                                            yarn_scale(config.factor, mscale_all)
+                                                      : yarn_scale(config.factor, 1);
   config.attention_factor = rope.number("attention_factor", 1e-6, kMaxFactor, scale);
   config.beta_fast = rope.number("beta_fast", 1e-6, kMaxFactor, 32);
   config.beta_slow = rope.number("beta_slow", 1e-6, kMaxFactor, 1);
@@ -121,8 +125,8 @@ std::vector<double> read_factors(const ConfigReader& rope, std::string_view key,
   for (const Json& factor : *list) {
     const double value = factor.is_number() ? factor.get<double>() : 0;
     if (!(value >= 1e-6 && value <= kMaxFactor)) {
-      rope.fail_format(key, core::str_cat("holds a value that is not a number in [1e-06, ",
-                                          kMaxFactor, "]"));
+      rope.fail_format(
+          key, core::str_cat("holds a value that is not a number in [1e-06, ", kMaxFactor, "]"));
     }
     factors.push_back(value);
   }
@@ -138,8 +142,8 @@ void read_longrope(const ConfigReader& rope, const ConfigReader& top, const Mode
       rope.integer("original_max_position_embeddings", 1, kMaxContext, model.max_position);
   config.original_max_position =
       top.integer("original_max_position_embeddings", 1, kMaxContext, inner);
-  const double stretched = static_cast<double>(model.max_position) /
-                           static_cast<double>(config.original_max_position);
+  const double stretched =
+      static_cast<double>(model.max_position) / static_cast<double>(config.original_max_position);
   config.factor = config.original_max_position != model.max_position
                       ? stretched
                       : rope.number("factor", 1e-6, kMaxFactor, 1);
@@ -168,9 +172,10 @@ RopeConfig read_options(const ConfigReader& rope, const ConfigReader& top, doubl
   if (config.type == RopeType::kLlama3) read_llama3(rope, config);
   if (config.type == RopeType::kDynamic) {
     if (config.factor < 1) rope.fail_format("factor", "is below 1");
-    if (model.rotary_size < 4) rope.fail_format("rope_type", "needs at least four rotated elements");
-    config.original_max_position = rope.integer("original_max_position_embeddings", 1, kMaxContext,
-                                                model.max_position);
+    if (model.rotary_size < 4)
+      rope.fail_format("rope_type", "needs at least four rotated elements");
+    config.original_max_position =
+        rope.integer("original_max_position_embeddings", 1, kMaxContext, model.max_position);
   }
   return config;
 }
@@ -192,12 +197,12 @@ RopeConfig read_options_at(const ConfigReader& reader, std::string_view key,
 // max_context turns as far as that of the trained length does.
 double stretched_theta(const ModelConfig& config, int64_t max_context) {
   const RopeConfig& rope = config.rope;
-  if (rope.type != RopeType::kDynamic || max_context <= rope.original_max_position) return rope.theta;
+  if (rope.type != RopeType::kDynamic || max_context <= rope.original_max_position)
+    return rope.theta;
   const double ratio =
       static_cast<double>(max_context) / static_cast<double>(rope.original_max_position);
   const double rotary = config.rotary_size;
-  return rope.theta *
-         std::pow(rope.factor * ratio - (rope.factor - 1), rotary / (rotary - 2));
+  return rope.theta * std::pow(rope.factor * ratio - (rope.factor - 1), rotary / (rotary - 2));
 }
 
 // Inverse frequencies of the pairs. Every operation is one fp32 operation, as torch does them on

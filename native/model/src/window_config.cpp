@@ -42,9 +42,8 @@ void read_layer_types(const ConfigReader& reader, const ModelConfig& config, int
   if (!types->is_array()) reader.fail_format("layer_types", "is not a list");
   const bool decides = rule == WindowRule::kEvenLayers || rule == WindowRule::kUpperLayers;
   if (decides && types->size() != windows.size()) {
-    reader.fail_format("layer_types",
-                       core::str_cat("has ", types->size(), " entries for ", windows.size(),
-                                     " layers"));
+    reader.fail_format("layer_types", core::str_cat("has ", types->size(), " entries for ",
+                                                    windows.size(), " layers"));
   }
   size_t layer_idx = 0;
   for (const Json& type : *types) {

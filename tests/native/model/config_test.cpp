@@ -99,9 +99,9 @@ TEST(Config, WindowsFollowEachArchitecturesRule) {
   EXPECT_EQ(parse_with(upper).windows, (std::vector<int32_t>{0, 0, 0, 0, 0, 0, 8, 8}));
   upper["layer_types"] = {"sliding_attention"};
   refuse(Status::kFormat, upper, {"layer_types", "has 1 entries for 8 layers"});
-  EXPECT_EQ(parse_with({{"architectures", {"MistralForCausalLM"}}, {"sliding_window", nullptr}})
-                .windows,
-            std::vector<int32_t>(8, 0));
+  EXPECT_EQ(
+      parse_with({{"architectures", {"MistralForCausalLM"}}, {"sliding_window", nullptr}}).windows,
+      std::vector<int32_t>(8, 0));
 }
 
 TEST(Config, PartialRotaryBelongsToPhi3) {

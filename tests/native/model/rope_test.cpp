@@ -68,8 +68,8 @@ TEST(Rope, Llama3ScalingMeetsAllThreeRanges) {
 }
 
 // The published definitions of the other types in double precision (modeling_rope_utils.py:
-// _compute_dynamic_ntk_parameters, _compute_yarn_parameters, _compute_longrope_parameters), with the
-// longest position in place of the call's own.
+// _compute_dynamic_ntk_parameters, _compute_yarn_parameters, _compute_longrope_parameters), with
+// the longest position in place of the call's own.
 std::vector<double> reference_frequencies(const ModelConfig& config, int64_t max_context) {
   const RopeConfig& rope = config.rope;
   const double dim = config.rotary_size;
@@ -128,8 +128,9 @@ nlohmann::json phi3_config(const nlohmann::json& changes) {
 }
 
 TEST(Rope, DynamicNtkStretchesTheBaseOfLongerContexts) {
-  const ModelConfig config = parse_config(
-      phi3_config({{"rope_scaling", {{"type", "dynamic"}, {"factor", 4.0}}}}).dump(), "config.json");
+  const ModelConfig config =
+      parse_config(phi3_config({{"rope_scaling", {{"type", "dynamic"}, {"factor", 4.0}}}}).dump(),
+                   "config.json");
   EXPECT_EQ(config.max_position, 128);
   EXPECT_EQ(config.max_context, 512);
   expect_table(config, 128);
@@ -185,8 +186,7 @@ TEST(Rope, OptionsOfAnotherTypeOrOutOfTheirLimitsAreRefused) {
          {"rope_scaling.beta_fast", "below beta_slow"});
   refuse(Status::kFormat, {{"type", "longrope"}, {"short_factor", {1, 2}}},
          {"rope_scaling.short_factor", "has 2 numbers, expected 8"});
-  refuse(Status::kFormat,
-         {{"type", "longrope"}, {"short_factor", {1, 1, 1, 1, 1, 1, 1, "x"}}},
+  refuse(Status::kFormat, {{"type", "longrope"}, {"short_factor", {1, 1, 1, 1, 1, 1, 1, "x"}}},
          {"rope_scaling.short_factor", "not a number"});
   refuse(Status::kFormat, {{"type", "longrope"}, {"short_factor", 1}},
          {"rope_scaling.short_factor", "is not a list"});

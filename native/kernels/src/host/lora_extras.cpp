@@ -1,5 +1,5 @@
-// What adapters do beside shrink and expand: factors and offsets of a module's output, and changes of
-// the embedding and of the head.
+// What adapters do beside shrink and expand: factors and offsets of a module's output, and changes
+// of the embedding and of the head.
 #include <algorithm>
 
 #include "slora/kernels/host_kernels.hpp"
@@ -86,8 +86,7 @@ void embed_token(const LoraEmbedParams& params, const LoraEntry& entry, const Wi
   const int64_t hidden = params.hidden_size;
   if (const int64_t row = changed_row(module, token); row >= 0) {
     for (int64_t h = 0; h < hidden; ++h) {
-      out[h] =
-          params.scale * core::load_as_float(module.rows, params.page_dtype, row * hidden + h);
+      out[h] = params.scale * core::load_as_float(module.rows, params.page_dtype, row * hidden + h);
     }
   }
   const float* a = module.a + static_cast<int64_t>(token) * module.lora_rank;
@@ -103,7 +102,10 @@ void replace_logits(const LoraHeadParams& params, const WideModule& module, cons
                     int64_t begin, int64_t end, float* y) {
   const int64_t hidden = params.hidden_size;
   const bool is_whole = module.row_ids == nullptr;
-  const int64_t first = is_whole ? begin : std::lower_bound(module.row_ids, module.row_ids + module.num_rows, begin) - module.row_ids;
+  const int64_t first =
+      is_whole ? begin
+               : std::lower_bound(module.row_ids, module.row_ids + module.num_rows, begin) -
+                     module.row_ids;
   for (int64_t k = first; k < module.num_rows; ++k) {
     const int64_t token = is_whole ? k : module.row_ids[k];
     if (token >= end) return;
@@ -111,8 +113,8 @@ void replace_logits(const LoraHeadParams& params, const WideModule& module, cons
       isa().dot_bf16(x, 0, 1, static_cast<const uint16_t*>(module.rows) + k * hidden, hidden,
                      y + token, 1);
     } else {
-      isa().dot_f32(x, 0, 1, static_cast<const float*>(module.rows) + k * hidden, hidden,
-                    y + token, 1);
+      isa().dot_f32(x, 0, 1, static_cast<const float*>(module.rows) + k * hidden, hidden, y + token,
+                    1);
     }
   }
 }
@@ -138,8 +140,8 @@ void run_lora_epilogue(const LoraEpilogueParams& params, device::ThreadTeam& tea
                            core::dtype_bytes(params.page_dtype)};
   team.parallel_for(params.batch.num_segments * params.num_fused,
                     [&](int32_t task, int32_t thread) {
-                      finish_module(params, pages, task / params.num_fused,
-                                    task % params.num_fused, team.scratch(thread));
+                      finish_module(params, pages, task / params.num_fused, task % params.num_fused,
+                                    team.scratch(thread));
                     });
 }
 

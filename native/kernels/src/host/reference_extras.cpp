@@ -14,8 +14,8 @@ double float_element(const LoraEpilogueParams& params, const LoraAdapterRef& ada
   const int64_t elem_bytes = core::dtype_bytes(params.page_dtype);
   uint8_t bytes[sizeof(float)];
   for (size_t i = 0; i < sizeof(float); ++i) {
-    const int64_t linear = run.offset * elem_bytes +
-                           index * static_cast<int64_t>(sizeof(float)) + static_cast<int64_t>(i);
+    const int64_t linear = run.offset * elem_bytes + index * static_cast<int64_t>(sizeof(float)) +
+                           static_cast<int64_t>(i);
     const int32_t page_id =
         params.batch.pages[adapter.page_offset + run.page + linear / params.page_bytes];
     bytes[i] = params.slice[page_id * params.page_bytes + linear % params.page_bytes];
@@ -110,9 +110,9 @@ std::vector<double> lora_head(const LoraHeadParams& params, int64_t num_outputs)
           if (const int64_t row = changed_row(module, v); row >= 0) {
             value = 0;
             for (int64_t h = 0; h < params.hidden_size; ++h) {
-              value += static_cast<double>(x[h]) *
-                       core::load_as_float(module.rows, params.page_dtype,
-                                           row * params.hidden_size + h);
+              value +=
+                  static_cast<double>(x[h]) *
+                  core::load_as_float(module.rows, params.page_dtype, row * params.hidden_size + h);
             }
           }
           for (int32_t r = 0; r < module.lora_rank; ++r) {

@@ -3,8 +3,9 @@
 //
 // An adapter's pages form one logical run of page_elems-sized pages. Packed one after another: for
 // each module, the lora_rank rows of A (length in_dim), then the lora_rank rows of B transposed
-// (length out_dim), then its rows of fp32 factors and offsets, where it has them. A row never straddles two pages unless it is longer than a page; then it begins
-// where the one before ended and goes on through the run.
+// (length out_dim), then its rows of fp32 factors and offsets, where it has them. A row never
+// straddles two pages unless it is longer than a page; then it begins where the one before ended
+// and goes on through the run.
 #pragma once
 
 #include <cstdint>

@@ -16,12 +16,14 @@
 
 #include "slora/core/dtype.hpp"
 #include "slora/core/page_layout.hpp"
+#include "slora/core/wide_module.hpp"
 
 namespace slora::kernels {
 
 inline constexpr uint32_t kKernelApiVersion = 2;
 
 using core::DType;
+using core::WideModule;
 
 // Most modules that share one input and so one shrink launch (q, k, v).
 inline constexpr int32_t kMaxFusedModules = 3;
@@ -208,19 +210,6 @@ struct LoraEntry {
   int32_t reserved;
 };
 
-// What an adapter does to the embedding or to the head: whole rows in place of the base's, and an
-// update of low rank. Held in device memory of its own, not in pages; fp32 but for `rows`.
-struct WideModule {
-  int32_t lora_rank;  // 0: no update
-  float scale;
-  const float* a;  // embedding: [V, R]; head: [R, H]
-  const float* b;  // embedding: [R, H]; head: [R, V]
-  int32_t num_rows;  // 0: none
-  int32_t reserved;
-  const int32_t* row_ids;  // [num_rows] ascending token ids; null: num_rows is V, every row
-  const void* rows;        // [num_rows, H] in the page dtype
-};
-
 struct LoraAdapterRef {
   const core::LoraModule* modules;  // [L, num_modules]
   int32_t page_offset;              // into LoraBatch::pages: the adapter's pages in order
@@ -298,7 +287,8 @@ struct LoraEpilogueParams {
   int64_t page_bytes;
 };
 
-// Semantics  for each token of a segment, entries in order, with the entry's WideModule m = wide[0]:
+// Semantics  for each token of a segment, entries in order, with the entry's WideModule m =
+// wide[0]:
 //   if m has a row for the token: out[t] = scale * row
 //   out[t] += scale * weight * m.scale * sum_r m.a[token, r] * m.b[r, :]
 struct LoraEmbedParams {

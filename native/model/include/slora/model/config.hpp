@@ -14,14 +14,14 @@ enum class RopeType : uint8_t { kDefault, kLinear, kLlama3, kDynamic, kYarn, kLo
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
-  double factor = 1.0;                // all but default
-  double low_freq_factor = 1.0;       // llama3
-  double high_freq_factor = 4.0;      // llama3
-  int64_t original_max_position = 0;  // llama3, dynamic, yarn, longrope
-  double attention_factor = 1.0;      // yarn, longrope: multiplies cos and sin
-  double beta_fast = 32.0;            // yarn
-  double beta_slow = 1.0;             // yarn
-  bool truncate = true;               // yarn: whether the bounds of its ramp are whole pairs
+  double factor = 1.0;                    // all but default
+  double low_freq_factor = 1.0;           // llama3
+  double high_freq_factor = 4.0;          // llama3
+  int64_t original_max_position = 0;      // llama3, dynamic, yarn, longrope
+  double attention_factor = 1.0;          // yarn, longrope: multiplies cos and sin
+  double beta_fast = 32.0;                // yarn
+  double beta_slow = 1.0;                 // yarn
+  bool truncate = true;                   // yarn: whether the bounds of its ramp are whole pairs
   std::vector<double> short_factor = {};  // longrope, [rotary_size / 2]
   std::vector<double> long_factor = {};
 
@@ -46,10 +46,10 @@ struct ModelConfig {
   bool tie_word_embeddings = false;
   bool attention_bias = false;
   bool mlp_bias = false;
-  float attention_scale = 0;       // factor of q . k
-  float attention_softcap = 0;     // 0: none
-  float final_softcap = 0;         // of the logits; 0: none
-  std::vector<int32_t> windows;    // [num_layers] tokens a layer attends to; 0: all
+  float attention_scale = 0;     // factor of q . k
+  float attention_softcap = 0;   // 0: none
+  float final_softcap = 0;       // of the logits; 0: none
+  std::vector<int32_t> windows;  // [num_layers] tokens a layer attends to; 0: all
   RopeConfig rope;
   std::string stored_dtype;  // "bfloat16"; empty if not said. The tensors' own dtype decides
   std::vector<int64_t> bos_token_ids;  // may be empty
@@ -70,8 +70,8 @@ bool has_bias(BiasRule rule, const ModelConfig& config);
 // [max_context, rotary_size]: cos of the pairs, then sin of the pairs, of position * inverse
 // frequency. All in fp32, in transformers' order of operations (modeling_rope_utils.py:
 // _compute_default_rope_parameters and its siblings for linear, dynamic, yarn, longrope, llama3).
-// transformers chooses the frequencies of dynamic and longrope by the longest position of each call;
-// here max_context chooses them once, so that the K of a token is the same in every batch.
+// transformers chooses the frequencies of dynamic and longrope by the longest position of each
+// call; here max_context chooses them once, so that the K of a token is the same in every batch.
 std::vector<float> rope_table(const ModelConfig& config, int64_t max_context);
 
 }  // namespace slora::model
