@@ -135,6 +135,25 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
     }
 
+    /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it.</summary>
+    /// <param name="request">The request.</param>
+    /// <exception cref="RequestInvalidException">An option is outside its limits, or the prompt does not fit.</exception>
+    /// <exception cref="AdapterNotFoundException">There is no such adapter.</exception>
+    /// <exception cref="SLoRAException">The engine takes no requests.</exception>
+    public void Validate(GenerationRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        var revisions = AcquireAdapters(request);
+        try
+        {
+            CreateTicket(request, revisions);
+        }
+        finally
+        {
+            Release(revisions);
+        }
+    }
+
     /// <summary>Counters of the engine.</summary>
     public EngineStatistics GetStatistics()
     {

@@ -111,6 +111,7 @@ class AttentionTest : public KernelTest {
                                  1.0f / std::sqrt(static_cast<float>(shape.head_size)),
                                  shape.softcap,
                                  shape.window};
+    poison_scratch(team);
     run_attention(params, team);
     // Values are averages of unit normals; exp is within 2 ulp and the scores' error of about 1e-6
     // enters it once.

@@ -81,6 +81,23 @@ TEST_P(ElementwiseTest, GatedActivationEqualsReferenceAndItself) {
   }
 }
 
+// exp and sigmoid over their whole range. The result is x / (1 + e^-x) * up: two ulp of exp, the
+// division and two products make at most 4e-7 of the value.
+TEST_P(ElementwiseTest, SiluIsWithinAFewUlp) {
+  const int64_t width = 20001;
+  std::vector<float> x(static_cast<size_t>(2 * width), 1.0f), out(static_cast<size_t>(width));
+  for (int64_t i = 0; i < width; ++i) {
+    x[static_cast<size_t>(i)] = static_cast<float>(i - width / 2) * 0.0085f;
+  }
+  const GatedActivationParams params{x.data(),          out.data(), DType::kF32,
+                                     Activation::kSilu, 1,          width};
+  run_gated_activation(params, team_);
+  const std::vector<double> expected = reference::gated_activation(params);
+  for (size_t i = 0; i < out.size(); ++i) {
+    ASSERT_NEAR(out[i], expected[i], std::fabs(expected[i]) * 4e-7) << x[i];
+  }
+}
+
 struct RopeCase {
   int32_t head_size, rotary_size, num_heads, num_kv_heads, tokens_per_page;
 };

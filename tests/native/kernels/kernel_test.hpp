@@ -48,6 +48,13 @@ inline float rounded(float x, DType dtype) {
   return dtype == DType::kBF16 ? core::bf16_to_float(core::float_to_bf16(x)) : x;
 }
 
+// Fills a team's scratch with NaN: a kernel that uses what it did not write is found out.
+inline void poison_scratch(device::ThreadTeam& team) {
+  for (int32_t i = 0; i < team.num_threads(); ++i) {
+    std::memset(team.scratch(i), 0xff, device::ThreadTeam::kScratchBytes);
+  }
+}
+
 // Elements of a dtype in plain memory.
 inline void store_element(void* data, DType dtype, int64_t idx, float x) {
   if (dtype == DType::kBF16) {

@@ -144,6 +144,7 @@ class LoraTest : public KernelTest {
                                   adapters.slice.data(),
                                   page_bytes,
                                   t.data()};
+    poison_scratch(team);
     run_lora_shrink(shrink, team);
     // Products of size about 0.5 each, in float.
     if (check) {
@@ -169,6 +170,7 @@ class LoraTest : public KernelTest {
     }
     std::vector<double> expected = reference::lora_expand(expand, row);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] += batch_y[i];
+    poison_scratch(team);
     run_lora_expand(expand, team);
     // t is about sqrt(in_dim) / 2, summed over the rank: results reach some hundreds, in float.
     if (check) {

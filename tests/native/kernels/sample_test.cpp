@@ -162,6 +162,9 @@ TEST_P(SampleTest, TiesAreBrokenAsDocumented) {
   call.rows[0].temperature = 0.0f;
   run_sample(call.params(), team_);
   EXPECT_EQ(call.tokens[0], 1);  // first largest
+  call.max_logprobs = call.rows[0].num_logprobs = 3;
+  run_sample(call.params(), team_);
+  for (int32_t i = 0; i < 3; ++i) EXPECT_EQ(call.top_tokens[static_cast<size_t>(i)], 1 + i);
   call.rows[0].temperature = 1.0f;
   call.rows[0].top_k = 2;  // a tie with the second stays
   host_sample_distribution(call.params(), 0, p.data());

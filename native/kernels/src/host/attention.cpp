@@ -106,16 +106,65 @@ class Attention {
 
   void attend(const Task& task, const Scratch& scratch) const {
     load_queries(task, scratch);
-    const int32_t first_position = params_.token_position[task.first_token];
-    const int32_t last_position = params_.token_position[task.first_token + task.num_tokens - 1];
-    const int32_t begin = window_begin(first_position) / kBlock * kBlock;
-    for (int32_t block = begin; block <= last_position; block += kBlock) {
-      const int32_t staged = std::min(kBlock, last_position + 1 - block);
-      stage(task, scratch, block, staged, std::max(0, window_begin(first_position) - block));
+    const int32_t window = window_begin(params_.token_position[task.first_token]);
+    const int32_t end = params_.token_position[task.first_token + task.num_tokens - 1] + 1;
+    Rows rows[2];
+    const int32_t begin = window / kBlock * kBlock;
+    find_rows(task, begin, end, window, rows[0]);
+    for (int32_t block = begin, i = 0; block < end; block += kBlock, i ^= 1) {
+      // The next block is on its way from memory while this one is worked on.
+      if (block + kBlock < end) {
+        find_rows(task, block + kBlock, end, window, rows[i ^ 1]);
+        fetch(rows[i ^ 1]);
+      }
+      stage(rows[i], scratch);
       set_ranges(task, scratch, block);
       run_block(task, scratch);
     }
     store(task, scratch);
+  }
+
+  // Where the K and V of a block's positions lie.
+  struct Rows {
+    int32_t count;
+    const uint8_t* k[kBlock];
+    const uint8_t* v[kBlock];
+  };
+
+  // Positions of the block from `first` to `end`. Those before the window may lie in pages that the
+  // sequence has given back: the window's first position stands in, and no row's range includes it.
+  void find_rows(const Task& task, int32_t first, int32_t end, int32_t window, Rows& rows) const {
+    const int64_t elem_bytes = core::dtype_bytes(params_.page_dtype);
+    const int64_t row_bytes =
+        static_cast<int64_t>(params_.num_kv_heads) * params_.head_size * elem_bytes;
+    const int64_t v_bytes = params_.tokens_per_page * row_bytes;
+    const int32_t* pages = params_.page_table + task.batch_row * params_.page_table_stride;
+    const int64_t head_bytes = task.kv_head * params_.head_size * elem_bytes;
+    int32_t position = std::max(first, window);
+    int32_t page_idx = position / params_.tokens_per_page;
+    int32_t slot = position % params_.tokens_per_page;
+    const uint8_t* page = params_.slice + pages[page_idx] * params_.page_bytes + head_bytes;
+    rows.count = std::min(kBlock, end - first);
+    for (int32_t i = 0; i < rows.count; ++i) {
+      rows.k[i] = page + slot * row_bytes;
+      rows.v[i] = rows.k[i] + v_bytes;
+      if (first + i < position || position + 1 >= end) continue;
+      ++position;
+      if (++slot == params_.tokens_per_page) {
+        slot = 0;
+        page = params_.slice + pages[++page_idx] * params_.page_bytes + head_bytes;
+      }
+    }
+  }
+
+  void fetch(const Rows& rows) const {
+    const int64_t bytes = params_.head_size * core::dtype_bytes(params_.page_dtype);
+    for (int32_t i = 0; i < rows.count; ++i) {
+      for (int64_t line = 0; line < bytes; line += 64) {
+        __builtin_prefetch(rows.k[i] + line, 0, 2);
+        __builtin_prefetch(rows.v[i] + line, 0, 2);
+      }
+    }
   }
 
   // Query rows in the order (token, head): the rows of one token have one range of positions.
@@ -135,34 +184,26 @@ class Attention {
     }
   }
 
-  // Positions before `skip` may lie in pages that a window has left; they are not read.
-  void stage(const Task& task, const Scratch& scratch, int32_t block, int32_t count,
-             int32_t skip) const {
+  void stage(const Rows& rows, const Scratch& scratch) const {
     if (params_.page_dtype == DType::kBF16) {
-      stage_typed<uint16_t>(task, scratch, block, count, skip, isa().stage_k_bf16,
-                            isa().stage_v_bf16);
+      stage_typed<uint16_t>(rows, scratch, isa().stage_k_bf16, isa().stage_v_bf16);
     } else {
-      stage_typed<float>(task, scratch, block, count, skip, isa().stage_k_f32, isa().stage_v_f32);
+      stage_typed<float>(rows, scratch, isa().stage_k_f32, isa().stage_v_f32);
     }
   }
 
   template <typename Element, typename StageK, typename StageV>
-  void stage_typed(const Task& task, const Scratch& scratch, int32_t block, int32_t count,
-                   int32_t skip, StageK stage_k, StageV stage_v) const {
-    const int64_t row_elems = static_cast<int64_t>(params_.num_kv_heads) * params_.head_size;
-    const int32_t* pages = params_.page_table + task.batch_row * params_.page_table_stride;
-    const Element* k_rows[kBlock];
-    const Element* v_rows[kBlock];
-    for (int32_t i = 0; i < count; ++i) {
-      const int32_t position = block + std::max(i, skip);
-      const auto* page = reinterpret_cast<const Element*>(
-          params_.slice + pages[position / params_.tokens_per_page] * params_.page_bytes);
-      const int64_t slot = position % params_.tokens_per_page;
-      k_rows[i] = page + slot * row_elems + task.kv_head * params_.head_size;
-      v_rows[i] = k_rows[i] + params_.tokens_per_page * row_elems;
-    }
-    stage_k(k_rows, count, params_.head_size, scratch.k);
-    stage_v(v_rows, count, params_.head_size, static_cast<int32_t>(padded_), scratch.v);
+  void stage_typed(const Rows& rows, const Scratch& scratch, StageK stage_k, StageV stage_v) const {
+    const Element* typed[kBlock];
+    const auto view = [&](const uint8_t* const* bytes) {
+      for (int32_t i = 0; i < rows.count; ++i) {
+        typed[i] = reinterpret_cast<const Element*>(bytes[i]);
+      }
+    };
+    view(rows.k);
+    stage_k(typed, rows.count, params_.head_size, scratch.k);
+    view(rows.v);
+    stage_v(typed, rows.count, params_.head_size, static_cast<int32_t>(padded_), scratch.v);
   }
 
   void set_ranges(const Task& task, const Scratch& scratch, int32_t block) const {

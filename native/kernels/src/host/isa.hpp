@@ -78,18 +78,20 @@ struct IsaKernels {
   void (*gate_silu)(const float* x, const float* up, int64_t n, float* out);
   void (*gate_gelu_tanh)(const float* x, const float* up, int64_t n, float* out);
 
-  // out[i * out_stride] = x[i] . a for i < num_rows. Four interleaved vector accumulators, then a
-  // fixed tree.
-  void (*dot_bf16)(const float* x, int64_t x_stride, int64_t num_rows, const uint16_t* a, int64_t n,
-                   float* out, int64_t out_stride);
-  void (*dot_f32)(const float* x, int64_t x_stride, int64_t num_rows, const float* a, int64_t n,
-                  float* out, int64_t out_stride);
-  // acc[i, :] += sum_r t[i, r] b[r][:] for i < num_rows, r < num_b <= 4 ascending
-  void (*add_scaled_bf16)(const float* t, int64_t t_stride, int64_t num_rows,
-                          const uint16_t* const* b, int32_t num_b, int64_t n, float* acc,
-                          int64_t acc_stride);
-  void (*add_scaled_f32)(const float* t, int64_t t_stride, int64_t num_rows, const float* const* b,
-                         int32_t num_b, int64_t n, float* acc, int64_t acc_stride);
+  // out[i * out_stride] = x[i] . a for i < num_rows <= 4. Four interleaved vector accumulators,
+  // then a fixed tree. `ahead` (or null) is a row to fetch meanwhile.
+  void (*dot_bf16)(const float* x, int64_t x_stride, int32_t num_rows, const uint16_t* a,
+                   const uint16_t* ahead, int64_t n, float* out, int64_t out_stride);
+  void (*dot_f32)(const float* x, int64_t x_stride, int32_t num_rows, const float* a,
+                  const float* ahead, int64_t n, float* out, int64_t out_stride);
+  // acc[i, :] += sum_r t[i, r] b[r][:] for i < num_rows <= 4, r < num_b <= 4 ascending. `ahead` (or
+  // null): as many rows to fetch meanwhile.
+  void (*add_scaled_bf16)(const float* t, int64_t t_stride, int32_t num_rows,
+                          const uint16_t* const* b, const uint16_t* const* ahead, int32_t num_b,
+                          int64_t n, float* acc, int64_t acc_stride);
+  void (*add_scaled_f32)(const float* t, int64_t t_stride, int32_t num_rows, const float* const* b,
+                         const float* const* ahead, int32_t num_b, int64_t n, float* acc,
+                         int64_t acc_stride);
   // y += factor * x
   void (*axpy)(float factor, const float* x, int64_t n, float* y);
 

@@ -44,6 +44,19 @@ struct AdapterPages {
     return gathered;
   }
 
+  // The addresses of rows [first, first + num_rows): found once, used for every group of tokens.
+  // Null: the elements go on in another page, ask row().
+  void find_rows(int32_t adapter_idx, core::PagePosition run, int64_t row_elems, int64_t first,
+                 int64_t num_rows, int64_t begin, int64_t count, const void** out) const {
+    const int32_t* pages = batch.pages + batch.adapters[adapter_idx].page_offset;
+    const int64_t elems = page_elems();
+    for (int64_t i = 0; i < num_rows; ++i) {
+      const core::PagePosition position = core::row_position(run, row_elems, first + i, elems);
+      const int64_t offset = position.offset + begin;
+      out[i] = offset + count <= elems ? address(pages[position.page], offset) : nullptr;
+    }
+  }
+
  private:
   const uint8_t* address(int32_t page_id, int64_t offset) const {
     return slice + page_id * page_bytes + offset * elem_bytes;

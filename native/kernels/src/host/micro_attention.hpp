@@ -8,20 +8,32 @@
 namespace slora::kernels {
 namespace {
 
-// K transposed, so that a vector holds the scores of kLanes positions.
+// kLanes positions from `rows` on, turned: K lies transposed, so that a vector holds the scores of
+// kLanes positions. `count` of the positions exist, `width` of their elements.
+template <typename Element>
+inline void stage_k_square(const Element* const* rows, int32_t count, int32_t d, int32_t width,
+                           float* k) {
+  Vf square[kLanes];
+  if (count >= kLanes && width >= kLanes) {
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < kLanes; ++i) square[i] = vload(rows[i] + d);
+  } else {
+    for (int32_t i = 0; i < kLanes; ++i) {
+      square[i] = i < count ? vload_n(rows[i] + d, width < kLanes ? width : kLanes) : vzero();
+    }
+  }
+  transpose_lanes(square);
+#pragma GCC unroll 16
+  for (int32_t i = 0; i < kLanes; ++i) {
+    if (i < width) vstore(k + i * kAttentionBlock, square[i]);
+  }
+}
+
 template <typename Element>
 inline void stage_k(const Element* const* rows, int32_t num_rows, int32_t head_size, float* k) {
   for (int32_t p = 0; p < kAttentionBlock; p += kLanes) {
     for (int32_t d = 0; d < head_size; d += kLanes) {
-      const int32_t width = head_size - d < kLanes ? head_size - d : kLanes;
-      Vf square[kLanes];
-      for (int32_t i = 0; i < kLanes; ++i) {
-        square[i] = p + i >= num_rows ? vzero()
-                    : width == kLanes ? vload(rows[p + i] + d)
-                                      : vload_n(rows[p + i] + d, width);
-      }
-      transpose_lanes(square);
-      for (int32_t i = 0; i < width; ++i) vstore(k + (d + i) * kAttentionBlock + p, square[i]);
+      stage_k_square(rows + p, num_rows - p, d, head_size - d, k + d * kAttentionBlock + p);
     }
   }
 }

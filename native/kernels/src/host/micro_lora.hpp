@@ -6,15 +6,20 @@
 namespace slora::kernels {
 namespace {
 
-// How far ahead of its reads a row of A or B is fetched. Rows lie one after another, so this
-// reaches into the next row.
-constexpr int64_t kRowAheadBytes = 3 << 10;
+// Fetches the lines of a run of elements.
+template <typename Element>
+inline void fetch(const Element* p, int64_t count) {
+  const char* line = reinterpret_cast<const char*>(p);
+  for (int64_t i = 0; i < count * static_cast<int64_t>(sizeof(Element)); i += 64) {
+    __builtin_prefetch(line + i, 0, 3);
+  }
+}
 
 // Vector v of a row adds to accumulator v % 4, whatever kRows is: the sum of an element depends on
 // n alone.
 template <int kRows, typename Element>
-inline void dot_rows(const float* x, int64_t x_stride, const Element* a, int64_t n, float* out,
-                     int64_t out_stride) {
+inline void dot_rows(const float* x, int64_t x_stride, const Element* a, const Element* ahead,
+                     int64_t n, float* out, int64_t out_stride) {
   Vf acc[kRows][4];
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) {
@@ -23,10 +28,7 @@ inline void dot_rows(const float* x, int64_t x_stride, const Element* a, int64_t
   }
   int64_t h = 0;
   for (; h + 4 * kLanes <= n; h += 4 * kLanes) {
-    const char* ahead = reinterpret_cast<const char*>(a + h) + kRowAheadBytes;
-    for (int64_t line = 0; line < 4 * kLanes * static_cast<int64_t>(sizeof(Element)); line += 64) {
-      __builtin_prefetch(ahead + line, 0, 3);
-    }
+    if (ahead) fetch(ahead + h, 4 * kLanes);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       const Vf weights = vload(a + h + j * kLanes);
@@ -54,28 +56,25 @@ inline void dot_rows(const float* x, int64_t x_stride, const Element* a, int64_t
 }
 
 template <typename Element>
-inline void dot(const float* x, int64_t x_stride, int64_t num_rows, const Element* a, int64_t n,
-                float* out, int64_t out_stride) {
-  int64_t i = 0;
-  for (; i + 4 <= num_rows; i += 4) {
-    dot_rows<4>(x + i * x_stride, x_stride, a, n, out + i * out_stride, out_stride);
-  }
-  switch (num_rows - i) {
-    case 3:
-      return dot_rows<3>(x + i * x_stride, x_stride, a, n, out + i * out_stride, out_stride);
-    case 2:
-      return dot_rows<2>(x + i * x_stride, x_stride, a, n, out + i * out_stride, out_stride);
+inline void dot(const float* x, int64_t x_stride, int32_t num_rows, const Element* a,
+                const Element* ahead, int64_t n, float* out, int64_t out_stride) {
+  switch (num_rows) {
     case 1:
-      return dot_rows<1>(x + i * x_stride, x_stride, a, n, out + i * out_stride, out_stride);
+      return dot_rows<1>(x, x_stride, a, ahead, n, out, out_stride);
+    case 2:
+      return dot_rows<2>(x, x_stride, a, ahead, n, out, out_stride);
+    case 3:
+      return dot_rows<3>(x, x_stride, a, ahead, n, out, out_stride);
     default:
-      return;
+      return dot_rows<4>(x, x_stride, a, ahead, n, out, out_stride);
   }
 }
 
 // One vector of columns: rows of B in ascending order onto the accumulator of each activation row.
 template <int kRows, int kB, typename Element>
-inline void add_scaled_rows(const float* t, int64_t t_stride, const Element* const* b, int64_t n,
-                            float* acc, int64_t acc_stride) {
+inline void add_scaled_rows(const float* t, int64_t t_stride, const Element* const* b,
+                            const Element* const* ahead, int64_t n, float* acc,
+                            int64_t acc_stride) {
   Vf factors[kRows][kB];
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) {
@@ -86,7 +85,10 @@ inline void add_scaled_rows(const float* t, int64_t t_stride, const Element* con
   for (; o + kLanes <= n; o += kLanes) {
     Vf weights[kB];
 #pragma GCC unroll 4
-    for (int r = 0; r < kB; ++r) weights[r] = vload(b[r] + o);
+    for (int r = 0; r < kB; ++r) {
+      weights[r] = vload(b[r] + o);
+      if (ahead) fetch(ahead[r] + o, kLanes);
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
       Vf sum = vload(acc + i * acc_stride + o);
@@ -106,28 +108,33 @@ inline void add_scaled_rows(const float* t, int64_t t_stride, const Element* con
 
 template <int kRows, typename Element>
 inline void add_scaled_rows(const float* t, int64_t t_stride, const Element* const* b,
-                            int32_t num_b, int64_t n, float* acc, int64_t acc_stride) {
+                            const Element* const* ahead, int32_t num_b, int64_t n, float* acc,
+                            int64_t acc_stride) {
   switch (num_b) {
     case 1:
-      return add_scaled_rows<kRows, 1>(t, t_stride, b, n, acc, acc_stride);
+      return add_scaled_rows<kRows, 1>(t, t_stride, b, ahead, n, acc, acc_stride);
     case 2:
-      return add_scaled_rows<kRows, 2>(t, t_stride, b, n, acc, acc_stride);
+      return add_scaled_rows<kRows, 2>(t, t_stride, b, ahead, n, acc, acc_stride);
     case 3:
-      return add_scaled_rows<kRows, 3>(t, t_stride, b, n, acc, acc_stride);
+      return add_scaled_rows<kRows, 3>(t, t_stride, b, ahead, n, acc, acc_stride);
     default:
-      return add_scaled_rows<kRows, 4>(t, t_stride, b, n, acc, acc_stride);
+      return add_scaled_rows<kRows, 4>(t, t_stride, b, ahead, n, acc, acc_stride);
   }
 }
 
 template <typename Element>
-inline void add_scaled(const float* t, int64_t t_stride, int64_t num_rows, const Element* const* b,
-                       int32_t num_b, int64_t n, float* acc, int64_t acc_stride) {
-  int64_t i = 0;
-  for (; i + 4 <= num_rows; i += 4) {
-    add_scaled_rows<4>(t + i * t_stride, t_stride, b, num_b, n, acc + i * acc_stride, acc_stride);
-  }
-  for (; i < num_rows; ++i) {
-    add_scaled_rows<1>(t + i * t_stride, t_stride, b, num_b, n, acc + i * acc_stride, acc_stride);
+inline void add_scaled(const float* t, int64_t t_stride, int32_t num_rows, const Element* const* b,
+                       const Element* const* ahead, int32_t num_b, int64_t n, float* acc,
+                       int64_t acc_stride) {
+  switch (num_rows) {
+    case 1:
+      return add_scaled_rows<1>(t, t_stride, b, ahead, num_b, n, acc, acc_stride);
+    case 2:
+      return add_scaled_rows<2>(t, t_stride, b, ahead, num_b, n, acc, acc_stride);
+    case 3:
+      return add_scaled_rows<3>(t, t_stride, b, ahead, num_b, n, acc, acc_stride);
+    default:
+      return add_scaled_rows<4>(t, t_stride, b, ahead, num_b, n, acc, acc_stride);
   }
 }
 

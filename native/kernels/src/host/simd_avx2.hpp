@@ -116,17 +116,20 @@ inline Vf vdot_pairs(Vf acc, Vw w, PairBroadcast x) {
 // In place: row i becomes column i.
 inline void transpose_lanes(Vf (&x)[8]) {
   __m256 t[8];
+#pragma GCC unroll 16
   for (int i = 0; i < 8; i += 2) {
     t[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
     t[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
   }
   __m256 u[8];
+#pragma GCC unroll 16
   for (int i = 0; i < 8; i += 4) {
     u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
     u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
     u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
     u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
   }
+#pragma GCC unroll 16
   for (int c = 0; c < 4; ++c) {
     x[c] = _mm256_permute2f128_ps(u[c], u[4 + c], 0x20);
     x[4 + c] = _mm256_permute2f128_ps(u[c], u[4 + c], 0x31);

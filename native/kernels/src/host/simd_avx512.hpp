@@ -118,11 +118,13 @@ inline Vf vdot_pairs(Vf acc, Vw w, PairBroadcast x) {
 // In place: row i becomes column i.
 inline void transpose_lanes(Vf (&x)[16]) {
   __m512 t[16];
+#pragma GCC unroll 16
   for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
     t[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
   }
   __m512 u[16];
+#pragma GCC unroll 16
   for (int i = 0; i < 16; i += 4) {
     u[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
     u[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
@@ -130,6 +132,7 @@ inline void transpose_lanes(Vf (&x)[16]) {
     u[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
   }
   // u[4 g + c] holds, in 128-bit lane l, column 4 l + c of rows 4 g .. 4 g + 3.
+#pragma GCC unroll 16
   for (int c = 0; c < 4; ++c) {
     const __m512 lo01 = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x44);
     const __m512 hi01 = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xee);

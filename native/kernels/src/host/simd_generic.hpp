@@ -106,6 +106,7 @@ inline Vf vdot_pairs(Vf acc, Vw w, PairBroadcast x) {
 
 // In place: row i becomes column i.
 inline void transpose_lanes(Vf (&x)[4]) {
+#pragma GCC unroll 16
   for (int i = 0; i < 4; ++i) {
     for (int j = i + 1; j < 4; ++j) {
       const float upper = x[i][j];
