@@ -110,11 +110,11 @@ void replace_logits(const LoraHeadParams& params, const WideModule& module, cons
     const int64_t token = is_whole ? k : module.row_ids[k];
     if (token >= end) return;
     if (params.page_dtype == DType::kBF16) {
-      isa().dot_bf16(x, 0, 1, static_cast<const uint16_t*>(module.rows) + k * hidden, hidden,
-                     y + token, 1);
+      isa().dot_bf16(x, 0, 1, static_cast<const uint16_t*>(module.rows) + k * hidden, nullptr,
+                     hidden, y + token, 1);
     } else {
-      isa().dot_f32(x, 0, 1, static_cast<const float*>(module.rows) + k * hidden, hidden, y + token,
-                    1);
+      isa().dot_f32(x, 0, 1, static_cast<const float*>(module.rows) + k * hidden, nullptr, hidden,
+                    y + token, 1);
     }
   }
 }
@@ -126,7 +126,7 @@ void head_row(const LoraHeadParams& params, const LoraEntry& entry, const WideMo
   std::fill(sums, sums + (end - begin), 0.0f);
   for (int32_t r = 0; r < module.lora_rank; ++r) {
     float t = 0;
-    isa().dot_f32(x, 0, 1, module.a + r * params.hidden_size, params.hidden_size, &t, 1);
+    isa().dot_f32(x, 0, 1, module.a + r * params.hidden_size, nullptr, params.hidden_size, &t, 1);
     isa().axpy(t, module.b + r * params.vocab_size + begin, end - begin, sums);
   }
   isa().axpy(entry.weight * module.scale, sums, end - begin, y + begin);
