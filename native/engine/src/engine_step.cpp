@@ -176,7 +176,8 @@ void Engine::launch(Step& step) {
     const size_t first_use = step.uses.size();
     for (const SequenceAdapter& use : sequence.adapters) {
       step.uses.push_back({use.adapter->id, use.weight, use.adapter->image.layout().max_lora_rank,
-                           use.adapter->module_table.as<core::LoraModule>(), &use.adapter->pages});
+                           use.adapter->module_table.as<core::LoraModule>(), &use.adapter->pages,
+                           use.adapter->wide(), use.adapter->image.layout().has_epilogue});
     }
     batch::RowInput input{};
     input.history_slot = sequence.slot;
