@@ -107,7 +107,7 @@ verb_test() {
   local log=out/test passed=0 failed=0 status=0
   mkdir -p $log
   ctest --test-dir out/native/release --output-on-failure --no-tests=error 2>&1 | tee $log/ctest.log || status=1
-  dotnet test --solution SLoRA.sln -c $CONFIGURATION --no-build 2>&1 | tee $log/dotnet.log || status=1
+  timeout --kill-after=10 1500 dotnet test --solution SLoRA.sln -c $CONFIGURATION --no-build 2>&1 | tee $log/dotnet.log || status=1
   # ctest: "97% tests passed, 1 tests failed out of 30"; dotnet: "  failed: 0" and "  succeeded: 120".
   local total ctest_failed
   total=$(sed -nE 's/.*tests failed out of ([0-9]+).*/\1/p' $log/ctest.log | tail -n 1)
