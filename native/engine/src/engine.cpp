@@ -287,7 +287,7 @@ PoolCounters Engine::counters() const {
   counters.free_pages = static_cast<uint32_t>(pool_.num_free());
   counters.kv_pages = static_cast<uint32_t>(pool_.num_owned(memory::PageOwner::kKv));
   counters.adapter_pages = static_cast<uint32_t>(pool_.num_owned(memory::PageOwner::kAdapter));
-  counters.evictable_pages = static_cast<uint32_t>(residency_.num_evictable_pages());
+  counters.evictable_pages = static_cast<uint32_t>(residency_.num_idle_pages());
   counters.num_sequences = static_cast<uint32_t>(sequences_.size() + leaving_.size());
   counters.resident_adapters = static_cast<uint32_t>(residency_.num_resident());
   counters.host_adapters = static_cast<uint32_t>(adapters_.size());
