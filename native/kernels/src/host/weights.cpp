@@ -11,17 +11,24 @@ namespace {
 // k of a row that are written before the next row's: 64 rows of them stay in the first-level cache.
 constexpr int64_t kChunk = 64;
 
+// A bf16 source element: a bf16 matrix takes it as it is.
+struct Bf16Bits {
+  uint16_t bits;
+};
+
 struct Bf16Packed {
   using Element = uint16_t;
   static constexpr DType kDType = DType::kBF16;
-  static Element from_float(float x) { return core::float_to_bf16(x); }
+  static Element element(float x) { return core::float_to_bf16(x); }
+  static Element element(Bf16Bits x) { return x.bits; }
   static float to_float(Element x) { return core::bf16_to_float(x); }
   static int64_t k_offset(int64_t k) { return packed_k_offset_bf16(k); }
 };
 struct F32Packed {
   using Element = float;
   static constexpr DType kDType = DType::kF32;
-  static Element from_float(float x) { return x; }
+  static Element element(float x) { return x; }
+  static Element element(Bf16Bits x) { return core::bf16_to_float(x.bits); }
   static float to_float(Element x) { return x; }
   static int64_t k_offset(int64_t k) { return packed_k_offset_f32(k); }
 };
@@ -40,7 +47,7 @@ void write_rows(void* dst, int64_t n_total, int64_t k, int64_t first, int64_t la
       auto* out = elements + packed_row_begin(Packed::kDType, k, row);
       const int64_t real_end = row < last ? std::min(k_end, k) : k_begin;
       for (int64_t i = k_begin; i < real_end; ++i)
-        out[Packed::k_offset(i)] = Packed::from_float(value(row, i));
+        out[Packed::k_offset(i)] = Packed::element(value(row, i));
       for (int64_t i = real_end; i < k_end; ++i)
         out[Packed::k_offset(i)] = typename Packed::Element{};
     }
@@ -95,9 +102,10 @@ void run_weight_pack(const WeightPackParams& params, device::ThreadTeam& team) {
     case DType::kF32:
       return pack(static_cast<const float*>(params.src), [](float x) { return x; });
     case DType::kBF16:
-      return pack(static_cast<const uint16_t*>(params.src), core::bf16_to_float);
+      return pack(static_cast<const uint16_t*>(params.src), [](uint16_t x) { return Bf16Bits{x}; });
     case DType::kF16:
-      return pack(static_cast<const uint16_t*>(params.src), core::f16_to_float);
+      return pack(static_cast<const uint16_t*>(params.src),
+                  [](uint16_t x) { return core::f16_to_float(x); });
   }
 }
 
