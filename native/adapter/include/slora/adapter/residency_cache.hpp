@@ -34,7 +34,8 @@ class ResidencyCache {
 
   // Pages that evict_until could free now. O(resident adapters).
   int32_t num_evictable_pages() const;
-  // Of these, pages of adapters that no sequence holds: what can be taken without loading it again soon.
+  // Of these, pages of adapters that no sequence holds: what can be taken without loading it again
+  // soon.
   int32_t num_idle_pages() const;
   int32_t num_resident() const { return static_cast<int32_t>(lru_.size()); }
   const ResidencyCounters& counters() const { return counters_; }
