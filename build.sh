@@ -174,7 +174,7 @@ sanitized_tests() { # preset, environment
   env "${@:2}" ctest --test-dir "out/native/$1" --output-on-failure --no-tests=error
 }
 
-verb_asan() { sanitized_tests asan ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; }
+verb_asan() { sanitized_tests asan ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; }
 verb_tsan() { sanitized_tests tsan TSAN_OPTIONS=halt_on_error=1; }
 
 verb_pack() {
