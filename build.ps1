@@ -6,7 +6,7 @@ param([string]$Verb = "", [Parameter(ValueFromRemainingArguments = $true)][strin
 $ErrorActionPreference = "Stop"
 Set-Location $PSScriptRoot
 
-$Verbs = "doctor build test lint format bindings demo slora bench asan tsan ci" -split " "
+$Verbs = "doctor build test lint format bindings demo slora bench asan tsan pack publish package-test ci" -split " "
 $Configuration = "Release"
 $Cli = "managed/SLoRA.Cli/bin/$Configuration/net10.0/slora.dll"
 
@@ -30,9 +30,9 @@ function Assert-Setup {
 }
 
 function Build-Native {
-    param([string]$Preset)
+    param([string]$Preset, [string]$Target = "all")
     if (-not (Test-Path "out/native/$Preset/build.ninja")) { Invoke-Checked cmake @("--preset", $Preset) }
-    Invoke-Checked cmake @("--build", "--preset", $Preset)
+    Invoke-Checked cmake @("--build", "--preset", $Preset, "--target", $Target)
 }
 
 function Build-Managed { Invoke-Checked dotnet @("build", "SLoRA.sln", "-c", $Configuration, "--nologo", "-v", "quiet") }
@@ -102,6 +102,35 @@ function Invoke-Bench {
     Invoke-Checked out/native/release/bin/bench_step (@("--models", "bench/models", "--json", "out/bench/step.json") + $Rest)
 }
 
+function Invoke-Pack {
+    Assert-Setup
+    Build-Native release slora
+    Remove-Item -Recurse -Force -ErrorAction SilentlyContinue out/packages
+    Invoke-Checked dotnet @("pack", "packages.slnf", "-c", $Configuration, "--nologo", "-v", "quiet", "-o", "out/packages")
+}
+
+function Publish-Cli {
+    param([string]$Folder, [string[]]$Options)
+    Invoke-Checked dotnet (@("publish", "managed/SLoRA.Cli", "-c", $Configuration, "-r", "linux-x64", "--nologo", "-v", "quiet", "-o", $Folder) + $Options)
+    Remove-Item "$Folder/*.dbg", "$Folder/*.xml", "$Folder/*.json"
+    Copy-Item out/native/release/lib/libslora.so $Folder
+}
+
+function Invoke-Publish {
+    Assert-Setup
+    Build-Native release slora
+    Remove-Item -Recurse -Force -ErrorAction SilentlyContinue out/publish
+    Publish-Cli out/publish/server @("-p:PublishSingleFile=true", "-p:PublishReadyToRun=true", "--self-contained")
+    Publish-Cli out/publish/cli @("-p:PublishAot=true")
+}
+
+function Invoke-PackageTest {
+    Invoke-Pack
+    Invoke-Publish
+    Invoke-Checked bash @("tests/packaging/packages_test.sh", $PSScriptRoot, "out/packages")
+    Invoke-Checked bash @("tests/packaging/publish_test.sh", $PSScriptRoot, "out/publish")
+}
+
 switch ($Verb) {
     "" { Show-Usage }
     "doctor" { Invoke-Doctor }
@@ -115,6 +144,9 @@ switch ($Verb) {
     "bench" { Invoke-Bench }
     "asan" { Assert-Setup; Build-Native asan; Test-Native asan }
     "tsan" { Assert-Setup; Build-Native tsan; Test-Native tsan }
+    "pack" { Invoke-Pack }
+    "publish" { Invoke-Publish }
+    "package-test" { Invoke-PackageTest }
     "ci" { Invoke-Lint; Invoke-Test }
     default { Show-Usage; throw "there is no verb '$Verb'" }
 }

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-readonly VERBS="doctor build test lint format bindings demo slora bench asan tsan ci"
+readonly VERBS="doctor build test lint format bindings demo slora bench asan tsan pack publish package-test ci"
 readonly CONFIGURATION=Release
 readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
 
@@ -11,7 +11,7 @@ readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
 readonly NEEDS=(
   "g++:g++" "cmake:cmake" "ninja-build:ninja" "nlohmann-json3-dev:/usr/include/nlohmann/json.hpp"
   "libgtest-dev:/usr/include/gtest/gtest.h" "clang-format:clang-format"
-  "libclang1-14:/usr/lib/llvm-14/lib/libclang.so.1"
+  "libclang1-14:/usr/lib/llvm-14/lib/libclang.so.1" "make:make" "pkg-config:pkg-config" "curl:curl"
 )
 
 usage() {
@@ -29,6 +29,9 @@ usage: ./build.sh VERB [ARGS]
   bench      measures kernels and steps on this machine      [ARGS of bench_step]
   asan       native tests under AddressSanitizer and UBSan
   tsan       native tests under ThreadSanitizer
+  pack       NuGet packages with the native library, into out/packages
+  publish    the server as one self-contained file and the tool as NativeAOT, into out/publish
+  package-test  packs, publishes, and uses what came from empty folders outside the checkout
   ci         lint, then test
 TEXT
 }
@@ -70,9 +73,9 @@ setup() {
   fi
 }
 
-build_native() { # preset
+build_native() { # preset, targets if not all
   [ -f "out/native/$1/build.ninja" ] || cmake --preset "$1" >/dev/null
-  cmake --build --preset "$1" | grep -v '^ninja: no work to do' || [ "${PIPESTATUS[0]}" = 0 ]
+  cmake --build --preset "$1" ${2:+--target "${@:2}"} | grep -v '^ninja: no work to do' || [ "${PIPESTATUS[0]}" = 0 ]
 }
 
 build_managed() {
@@ -104,7 +107,7 @@ verb_test() {
   local log=out/test passed=0 failed=0 status=0
   mkdir -p $log
   ctest --test-dir out/native/release --output-on-failure --no-tests=error 2>&1 | tee $log/ctest.log || status=1
-  dotnet test --solution SLoRA.sln -c $CONFIGURATION --no-build 2>&1 | tee $log/dotnet.log || status=1
+  timeout --kill-after=10 1500 dotnet test --solution SLoRA.sln -c $CONFIGURATION --no-build 2>&1 | tee $log/dotnet.log || status=1
   # ctest: "97% tests passed, 1 tests failed out of 30"; dotnet: "  failed: 0" and "  succeeded: 120".
   local total ctest_failed
   total=$(sed -nE 's/.*tests failed out of ([0-9]+).*/\1/p' $log/ctest.log | tail -n 1)
@@ -171,8 +174,39 @@ sanitized_tests() { # preset, environment
   env "${@:2}" ctest --test-dir "out/native/$1" --output-on-failure --no-tests=error
 }
 
-verb_asan() { sanitized_tests asan ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; }
+verb_asan() { sanitized_tests asan ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; }
 verb_tsan() { sanitized_tests tsan TSAN_OPTIONS=halt_on_error=1; }
+
+verb_pack() {
+  setup
+  build_native release slora
+  rm -rf out/packages
+  dotnet pack packages.slnf -c $CONFIGURATION --nologo -v quiet -clp:NoSummary -o out/packages
+  ls out/packages
+}
+
+# The server: the runtime, precompiled, in one file; starts fast and has every feature of ASP.NET Core. The tool: the same
+# program compiled ahead of time, small and at once there. The native library lies beside each, to be replaceable.
+verb_publish() {
+  setup
+  build_native release slora
+  rm -rf out/publish
+  publish_cli out/publish/server -p:PublishSingleFile=true -p:PublishReadyToRun=true --self-contained
+  publish_cli out/publish/cli -p:PublishAot=true
+}
+
+publish_cli() { # folder, options
+  dotnet publish managed/SLoRA.Cli -c $CONFIGURATION -r linux-x64 --nologo -v quiet -o "$1" "${@:2}"
+  rm -f "$1"/*.dbg "$1"/*.xml "$1"/*.json
+  cp out/native/release/lib/libslora.so "$1"
+}
+
+verb_package-test() {
+  verb_pack
+  verb_publish
+  tests/packaging/packages_test.sh "$PWD" out/packages
+  tests/packaging/publish_test.sh "$PWD" out/publish
+}
 
 verb_ci() {
   verb_lint

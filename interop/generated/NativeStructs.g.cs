@@ -270,7 +270,7 @@ public partial struct NativePoolCounters
     public uint KvPages;
     /// <summary><c>adapter_pages</c></summary>
     public uint AdapterPages;
-    /// <summary>of adapter_pages: of adapters that nobody uses, pins or loads</summary>
+    /// <summary>of adapter_pages: of adapters that no sequence holds and nobody pins or loads</summary>
     public uint EvictablePages;
     /// <summary><c>num_sequences</c></summary>
     public uint NumSequences;

@@ -21,7 +21,8 @@ internal static class Program
         if (parsed.Errors.Count > 0)
         {
             var command = parsed.CommandResult.Command;
-            await Console.Error.WriteLineAsync($"slora: {parsed.Errors[0].Message} See '{(command is RootCommand ? "slora" : $"slora {command.Name}")} --help'.").ConfigureAwait(false);
+            var message = string.Join(' ', parsed.Errors[0].Message.Split((char[])['\n', '\t', '\r'], StringSplitOptions.RemoveEmptyEntries));
+            await Console.Error.WriteLineAsync($"slora: {message} See '{(command is RootCommand ? "slora" : $"slora {command.Name}")} --help'.").ConfigureAwait(false);
             return WrongArguments;
         }
 

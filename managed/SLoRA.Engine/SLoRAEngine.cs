@@ -135,6 +135,25 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
     }
 
+    /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it.</summary>
+    /// <param name="request">The request.</param>
+    /// <exception cref="RequestInvalidException">An option is outside its limits, or the prompt does not fit.</exception>
+    /// <exception cref="AdapterNotFoundException">There is no such adapter.</exception>
+    /// <exception cref="SLoRAException">The engine takes no requests.</exception>
+    public void Validate(GenerationRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        var revisions = AcquireAdapters(request);
+        try
+        {
+            CreateTicket(request, revisions);
+        }
+        finally
+        {
+            Release(revisions);
+        }
+    }
+
     /// <summary>Counters of the engine.</summary>
     public EngineStatistics GetStatistics()
     {
@@ -267,17 +286,19 @@ public sealed class SLoRAEngine : IAsyncDisposable
         var template = revisions.Select(revision => revision.ChatTemplate).FirstOrDefault(template => template is not null);
         var prompt = _prompts.Encode(request.Prompt, template);
         var adapters = revisions.Select((revision, i) => new SequenceAdapter(revision.Id, request.Adapters[i].Scale, revision.Pages)).ToArray();
+        var maxTokens = FitToPool(request, prompt.Length, request.TotalTokens(prompt.Length, Info.Limits), adapters);
+        var maxOutput = (int)Math.Min(int.MaxValue, (long)(maxTokens - prompt.Length) * request.NumChoices);
         return new RequestTicket
         {
             Id = new RequestId(Interlocked.Increment(ref _lastRequestId)),
             PromptTokens = prompt,
-            MaxTokens = FitToPool(request, prompt.Length, request.TotalTokens(prompt.Length, Info.Limits), adapters),
+            MaxTokens = maxTokens,
             Adapters = adapters,
             Sampling = request.Sampling,
             Seed = request.Sampling.Seed ?? BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))),
             NumChoices = request.NumChoices,
             StopTokenIds = [.. request.StopTokenIds, .. request.IgnoreEos ? [] : _tokenizer.EosIds],
-            Stream = new TokenStream(request.Sampling.NumLogprobs ?? 0),
+            Stream = new TokenStream(request.Sampling.NumLogprobs ?? 0, maxOutput),
         };
     }
 

@@ -59,7 +59,7 @@ typedef struct slora_pool_counters {
   uint32_t free_pages;
   uint32_t kv_pages;
   uint32_t adapter_pages;
-  uint32_t evictable_pages;      /* of adapter_pages: of adapters that nobody uses, pins or loads */
+  uint32_t evictable_pages;      /* of adapter_pages: of adapters that no sequence holds and nobody pins or loads */
   uint32_t num_sequences;
   uint32_t resident_adapters;
   uint32_t host_adapters;        /* adapters with a host image, resident or not */

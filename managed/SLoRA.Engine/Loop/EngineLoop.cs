@@ -339,20 +339,29 @@ internal sealed class EngineLoop : IDisposable
     private bool OnAdapterDeferred()
     {
         _isPoolStale = true;
-        if (_adapterDeferredAt == 0)
+        var isFirst = _adapterDeferredAt == 0;
+        if (isFirst)
         {
             _adapterDeferredAt = _time.GetTimestamp();
         }
 
-        if (_inFlight.Count == 0 && _time.GetElapsedTime(_adapterDeferredAt) > AdapterPatience)
+        // Warm rows go on in the next plan.
+        _scheduler.DeferForAdapter();
+        if (_inFlight.Count > 0)
+        {
+            // The collect frees what the step holds and says which adapters are resident: without it we would ask the
+            // same question for ever.
+            return false;
+        }
+
+        if (_time.GetElapsedTime(_adapterDeferredAt) > AdapterPatience)
         {
             _adapterDeferredAt = 0;
             return OnPagesDeferred();
         }
 
-        // Warm rows go on in the next plan; if there are none its emptiness makes us rest before the cold are tried again.
-        _scheduler.DeferForAdapter();
-        return true;
+        // Once more at once, with warm rows only; if that is deferred too, rest before the next try.
+        return isFirst;
     }
 
     private void RefreshPool()

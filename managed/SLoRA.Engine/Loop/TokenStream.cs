@@ -1,6 +1,7 @@
 // Carries the tokens of one request from the loop's thread to its consumer: one writer, one reader, no lock. Tokens lie
-// in segments that the reader hands back to the writer, so a reader that keeps up costs the loop no allocation; one that
-// falls behind costs memory for what it has not read, bounded by the request's length.
+// in segments, of which enough for the request's whole output are made before it starts, so that the loop's thread
+// allocates nothing however far a reader falls behind. Only outputs beyond MaxFresh segments depend on the reader: it
+// hands read segments back, and one that falls behind there costs memory for what it has not read.
 //
 // The writer never runs or schedules the reader's continuation: it only marks the stream, and the StreamWaker's thread
 // does the rest.
@@ -13,21 +14,32 @@ internal sealed class TokenStream : IValueTaskSource
 {
     private const int SegmentLength = 128;
 
+    // 4,096 tokens: about 100 KiB a request that asks for so many.
+    private const int MaxFresh = 32;
+
     private readonly int _numTop;
     private ManualResetValueTaskSourceCore<bool> _wait = new() { RunContinuationsAsynchronously = true };
     private Segment _writing;
     private Segment _reading;
+    private readonly Segment[] _fresh;
+    private int _numFreshUsed;
     private Segment? _spare;
     private int _readIndex;
     private int _isWaiting;
     private int _isMarked;
     private Exception? _error;
 
-    public TokenStream(int numTop)
+    /// <param name="numTop">Most likely tokens kept a token.</param>
+    /// <param name="maxTokens">Tokens that the request may give, all its choices together.</param>
+    public TokenStream(int numTop, int maxTokens)
     {
         _numTop = numTop;
         _writing = _reading = new Segment(SegmentLength, numTop);
-        _spare = new Segment(SegmentLength, numTop);
+        _fresh = new Segment[Math.Min(MaxFresh, maxTokens / SegmentLength + 1)];
+        for (var i = 0; i < _fresh.Length; i++)
+        {
+            _fresh[i] = new Segment(SegmentLength, numTop);
+        }
     }
 
     /// Why the stream ended early; read it when there is nothing more to read.
@@ -39,7 +51,7 @@ internal sealed class TokenStream : IValueTaskSource
     {
         if (_writing.Written == SegmentLength)
         {
-            var next = Interlocked.Exchange(ref _spare, null) ?? new Segment(SegmentLength, _numTop);
+            var next = NextSegment();
             next.Reset();
             Volatile.Write(ref _writing.Next, next);
             _writing = next;
@@ -49,6 +61,10 @@ internal sealed class TokenStream : IValueTaskSource
         _writing.Tokens[_writing.Written] = token;
         Volatile.Write(ref _writing.Written, _writing.Written + 1);
     }
+
+    private Segment NextSegment() =>
+        Interlocked.Exchange(ref _spare, null)
+        ?? (_numFreshUsed < _fresh.Length ? _fresh[_numFreshUsed++] : new Segment(SegmentLength, _numTop));
 
     public void Fail(Exception error) => Interlocked.CompareExchange(ref _error, error, null);
 

@@ -120,15 +120,17 @@ internal sealed class InteropEngine : INativeEngine
         {
             ref readonly var row = ref rows[i];
             var top = _buffers.LogprobsOf(row);
-            var flags = (NativeRowResultFlags)row.Flags;
             outcome.Rows[i] = new RowOutcome(
-                row.SequenceId, row.TokenId, row.Logprob, flags.HasFlag(NativeRowResultFlags.Sampled), flags.HasFlag(NativeRowResultFlags.Dropped), used, top.Length);
+                row.SequenceId, row.TokenId, row.Logprob, Has(row, NativeRowResultFlags.Sampled), Has(row, NativeRowResultFlags.Dropped), used, top.Length);
             foreach (ref readonly var score in top)
             {
                 outcome.Logprobs[used++] = new TokenScore(score.TokenId, score.Logprob);
             }
         }
     }
+
+    // Not Enum.HasFlag, which allocates where the JIT does not optimise.
+    private static bool Has(in NativeRowResult row, NativeRowResultFlags flag) => (row.Flags & (uint)flag) != 0;
 
     private void CopyEvents(StepOutcome outcome)
     {

@@ -5,6 +5,9 @@ namespace SLoRA.Interop.Loading;
 
 internal static class LibraryCandidates
 {
+    public const string RuntimesFolder = "runtimes";
+    public const string NativeFolder = "native";
+
     private const string PackageId = "slora.native";
     private const string RootMarker = "SLoRA.sln";
 
@@ -16,13 +19,15 @@ internal static class LibraryCandidates
         }
 
         string file = ProbeEnvironment.FileName;
-        string runtime = Path.Combine("runtimes", ProbeEnvironment.RuntimeIdentifier, "native");
+        string[] runtimes = [.. new[] { ProbeEnvironment.RuntimeIdentifier, ProbeEnvironment.PortableRuntimeIdentifier }
+            .Distinct().Select(id => Path.Combine(RuntimesFolder, id, NativeFolder))];
+        string package = Path.Combine(environment.PackagesDirectory, PackageId, environment.PackageVersion);
         IEnumerable<string> folders =
         [
             .. search.Directories.Select(Path.GetFullPath),
-            .. environment.HomeDirectories.SelectMany(d => new[] { d, Path.Combine(d, runtime) }),
+            .. environment.HomeDirectories.SelectMany(d => runtimes.Select(r => Path.Combine(d, r)).Prepend(d)),
             .. DevelopmentFolder(environment),
-            Path.Combine(environment.PackagesDirectory, PackageId, environment.PackageVersion, runtime),
+            .. runtimes.Select(r => Path.Combine(package, r)),
         ];
         return [.. folders.Select(d => Path.Combine(d, file)).Distinct(), file];
     }

@@ -9,6 +9,7 @@ namespace SLoRA.Interop.Loading;
 internal static unsafe class LibraryProbe
 {
     private const string VersionExport = "slora_abi_version";
+    private static readonly string[] s_fileNames = ["libslora.so", "slora.dll", "libslora.dylib"];
 
     /// <summary>Loads the first library found and checks its contract.</summary>
     /// <exception cref="NativeLibraryException">No candidate could be loaded.</exception>
@@ -27,7 +28,7 @@ internal static unsafe class LibraryProbe
             catch (Exception e) when (e is DllNotFoundException or BadImageFormatException or EntryPointNotFoundException)
             {
                 last = e;
-                attempts.Add(Attempt(path, LoaderWords(e)));
+                attempts.Add(Attempt(path, LibraryFormat.Mismatch(path) ?? LoaderWords(e)));
                 if (File.Exists(path))
                 {
                     break; // A broken library is to be mended; one found further on would hide it.
@@ -35,7 +36,7 @@ internal static unsafe class LibraryProbe
             }
         }
 
-        throw new NativeLibraryException(Describe(attempts), attempts, last);
+        throw new NativeLibraryException(Describe(attempts, OtherRuntimes(candidates)), attempts, last);
     }
 
     private static uint CheckAbi(nint handle, string path)
@@ -68,8 +69,20 @@ internal static unsafe class LibraryProbe
         return e is DllNotFoundException && lines.Length > 1 ? string.Join("; ", lines.Skip(1)) : e.Message.Trim();
     }
 
-    private static string Describe(List<string> attempts) =>
+    // A package that has the library, but for another system or processor than this process.
+    private static string[] OtherRuntimes(IReadOnlyList<string> candidates)
+    {
+        IEnumerable<string> folders = candidates.Select(c => Path.GetDirectoryName(Path.GetDirectoryName(Path.GetDirectoryName(c))))
+            .OfType<string>().Where(d => Path.GetFileName(d) == LibraryCandidates.RuntimesFolder && Directory.Exists(d)).Distinct();
+        return [.. folders.SelectMany(Directory.GetDirectories)
+            .SelectMany(d => s_fileNames.Select(f => Path.Combine(d, LibraryCandidates.NativeFolder, f)))
+            .Where(f => File.Exists(f) && !candidates.Contains(f))];
+    }
+
+    private static string Describe(List<string> attempts, string[] otherRuntimes) =>
         $"The native library ({ProbeEnvironment.FileName}) could not be loaded. Tried, in this order:\n" +
         string.Concat(attempts.Select(a => $"  {a}\n")) +
+        (otherRuntimes is [] ? "" : $"This process is {ProbeEnvironment.PortableRuntimeIdentifier}; found for other runtimes only:\n") +
+        string.Concat(otherRuntimes.Select(f => $"  {f}\n")) +
         $"Set {ProbeEnvironment.Variable} to the file, reference the package SLoRA.Native, or build it: ./build.sh build";
 }

@@ -20,6 +20,19 @@ internal sealed record ProbeEnvironment(
 
     public static string RuntimeIdentifier => RuntimeInformation.RuntimeIdentifier;
 
+    /// <summary>The runtime id that packages use. Distributions that build .NET themselves put their own name and version
+    /// into <see cref="RuntimeIdentifier"/> ("ubuntu.24.04-x64").</summary>
+    public static string PortableRuntimeIdentifier
+    {
+        get
+        {
+            string system = OperatingSystem.IsWindows() ? "win" : OperatingSystem.IsMacOS() ? "osx"
+                : RuntimeIdentifier.Contains("musl", StringComparison.Ordinal) || RuntimeIdentifier.StartsWith("alpine", StringComparison.Ordinal)
+                    ? "linux-musl" : "linux";
+            return $"{system}-{RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()}";
+        }
+    }
+
     public static ProbeEnvironment Current() => new(
         Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } path ? path : null,
         [.. new[] { AppContext.BaseDirectory, AssemblyDirectory() }.OfType<string>().Select(Path.TrimEndingDirectorySeparator)

@@ -17,6 +17,13 @@ internal sealed class PromptRuns : IAsyncDisposable
 
     public static async Task<PromptRuns> StartAsync(SLoRAEngine engine, IReadOnlyList<GenerationRequest> requests, CancellationToken ct)
     {
+        // One request shows what is wrong with it before it is queued; of several, the first would run while the last is
+        // looked at.
+        for (var i = 0; requests.Count > 1 && i < requests.Count; i++)
+        {
+            engine.Validate(requests[i]);
+        }
+
         var runs = new PromptRuns(engine, requests, ct);
         try
         {

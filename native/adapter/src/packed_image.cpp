@@ -14,6 +14,7 @@
 namespace slora::adapter {
 namespace {
 
+using core::DType;
 using core::fail;
 using core::LoraModule;
 using core::PagePosition;
@@ -46,6 +47,13 @@ struct LayerRun {
     return begin;
   }
 
+  // A row of `count` fp32 numbers, which begin at a whole number of them in pages of any dtype.
+  PagePosition place_floats(int64_t count, DType dtype) {
+    const auto elems = static_cast<int32_t>(sizeof(float)) / core::dtype_bytes(dtype);
+    cursor.offset = (cursor.offset + elems - 1) / elems * elems;
+    return place(count * elems, 1);
+  }
+
   // The cursor's offset may equal page_elems, and is 0 on a page not yet begun.
   int32_t num_pages() const { return cursor.offset == 0 ? cursor.page : cursor.page + 1; }
 };
@@ -56,6 +64,9 @@ class ImageWriter {
       : image_(image), progress_(progress) {}
 
   void write(const ModuleWeights& weights, const LoraModule& place) {
+    if (place.parts & core::kHasFactor) write_floats(weights, weights.factor, place.factor);
+    if (place.parts & core::kHasOffset) write_floats(weights, weights.offset, place.offset);
+    if (weights.lora_rank == 0) return;
     const int64_t in_dim = weights.a.shape[1];
     const int64_t out_dim = weights.b.shape[0];
     for (int64_t r = 0; r < weights.lora_rank; ++r) {
@@ -77,6 +88,14 @@ class ImageWriter {
   }
 
  private:
+  void write_floats(const ModuleWeights& weights, const std::vector<float>& values,
+                    PagePosition begin) {
+    const auto bytes = values.size() * sizeof(float);
+    const auto elems = static_cast<int64_t>(bytes) / core::dtype_bytes(image_.geometry().dtype);
+    std::memcpy(at(weights, begin, elems, 0), values.data(), bytes);
+    done_bytes_ += bytes;
+  }
+
   // A row that is longer than a page goes on in the next: the pages of a layer are contiguous here.
   uint8_t* at(const ModuleWeights& weights, PagePosition begin, int64_t row_elems,
               int64_t row_idx) const {
@@ -97,6 +116,22 @@ void check_geometry(const PageGeometry& geometry) {
     fail(Status::kInvalidArgument, "a page of ", geometry.page_elems, " elements; the limit is ",
          INT32_MAX);
   }
+}
+
+// Places the fp32 rows of a module; returns the elements they take.
+int64_t place_parts(const ModuleWeights& weights, DType dtype, LayerRun& run, LoraModule& entry) {
+  const auto num_factors = static_cast<int64_t>(weights.factor.size());
+  const auto num_offsets = static_cast<int64_t>(weights.offset.size());
+  if (num_factors > 0) {
+    entry.parts |= core::kHasFactor;
+    entry.factor = run.place_floats(num_factors, dtype);
+  }
+  if (num_offsets > 0) {
+    entry.parts |= core::kHasOffset;
+    entry.offset = run.place_floats(num_offsets, dtype);
+  }
+  return (num_factors + num_offsets) * static_cast<int64_t>(sizeof(float)) /
+         core::dtype_bytes(dtype);
 }
 
 }  // namespace
@@ -125,19 +160,24 @@ ImageLayout plan_image(const AdapterSource& source, const model::ModuleTable& ta
   for (const ModuleWeights& weights : source.modules) {
     const model::LinearModule& module = table.modules[static_cast<size_t>(weights.module_idx)];
     const int64_t place = int64_t{weights.layer_idx} * layout.num_modules + weights.module_idx;
-    SLORA_CHECK(place > last_place &&
-                weights.lora_rank >= 1);  // table order, which is the order in the run
+    SLORA_CHECK(place > last_place);  // table order, which is the order in the run
+    SLORA_CHECK(weights.lora_rank >= 1 || !weights.offset.empty());
     last_place = place;
     LayerRun& run = runs[static_cast<size_t>(weights.layer_idx)];
     LoraModule& entry = layout.modules[static_cast<size_t>(place)];
     entry.lora_rank = weights.lora_rank;
     entry.scale = weights.scale;
-    entry.a = run.place(module.in_dim, weights.lora_rank);
-    entry.b = run.place(module.out_dim, weights.lora_rank);
+    if (weights.lora_rank > 0) {
+      entry.a = run.place(module.in_dim, weights.lora_rank);
+      entry.b = run.place(module.out_dim, weights.lora_rank);
+    }
+    used_elems += place_parts(weights, geometry.dtype, run, entry);
+    layout.has_epilogue |= entry.parts != 0;
     used_elems += weights.lora_rank * (module.in_dim + module.out_dim);
     layout.max_lora_rank = std::max(layout.max_lora_rank, weights.lora_rank);
     if (weights.module_idx < 32) layout.module_mask |= 1u << weights.module_idx;
   }
+  layout.num_pages = 1;  // an adapter of the head alone has one too: a tenant is never empty
   for (const LayerRun& run : runs) layout.num_pages = std::max(layout.num_pages, run.num_pages());
   layout.image_bytes = static_cast<uint64_t>(layout.num_layers) *
                        static_cast<uint64_t>(layout.num_pages) *

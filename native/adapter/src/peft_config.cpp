@@ -32,15 +32,6 @@ bool is_suffix_of(std::string_view name, std::string_view module_name) {
          module_name[module_name.size() - name.size() - 1] == '.';
 }
 
-// Modules that PEFT adapts in other ways than the linear modules of a layer.
-void refuse_special_target(const std::string& name, const ConfigReader& reader) {
-  for (const std::string_view special : {"lm_head", "embed_tokens"}) {
-    if (name == special || is_suffix_of(special, name)) {
-      reader.fail_unsupported("target_modules", "is not implemented for " + model::quote(special));
-    }
-  }
-}
-
 ModuleRule read_rule(const ConfigReader& reader, std::string_view key) {
   ModuleRule rule;
   const Json* value = reader.find(key);
@@ -112,7 +103,6 @@ void read_targets(const ConfigReader& reader, PeftConfig& config) {
   config.targets = read_rule(reader, "target_modules");
   if (config.targets.kind == ModuleRule::Kind::kNone)
     reader.fail_format("target_modules", "is missing");
-  for (const std::string& name : config.targets.names) refuse_special_target(name, reader);
   config.excluded = read_rule(reader, "exclude_modules");
   if (config.excluded.kind == ModuleRule::Kind::kAllLinear) {
     reader.fail_format("exclude_modules", "is no expression");
@@ -121,6 +111,60 @@ void read_targets(const ConfigReader& reader, PeftConfig& config) {
   if (!config.layers_to_transform.empty() && config.targets.kind == ModuleRule::Kind::kExpression) {
     reader.fail_format("layers_to_transform", "needs target_modules to be a list");
   }
+}
+
+BiasMode read_bias(const ConfigReader& reader) {
+  const std::string bias = reader.string("bias", "none");
+  if (bias == "none") return BiasMode::kNone;
+  if (bias == "all") return BiasMode::kAll;
+  if (bias == "lora_only") return BiasMode::kLoraOnly;
+  reader.fail_unsupported("bias", "is not implemented; implemented: none, all, lora_only");
+}
+
+std::vector<std::string> read_saved_modules(const ConfigReader& reader) {
+  std::vector<std::string> names = read_rule(reader, "modules_to_save").names;
+  const Json* value = reader.find("modules_to_save");
+  if (value && !value->is_array()) reader.fail_format("modules_to_save", "is not a list of names");
+  for (const std::string& name : names) {
+    const bool is_known = name == "lm_head" || name == "embed_tokens" ||
+                          is_suffix_of("embed_tokens", name) || is_suffix_of("lm_head", name);
+    if (!is_known) {
+      reader.fail_unsupported("modules_to_save", "is not implemented for " + model::quote(name) +
+                                                     "; implemented: lm_head, embed_tokens");
+    }
+  }
+  return names;
+}
+
+// A list of ids, or an object with the embedding's name and such a list.
+std::vector<int64_t> read_trainable_tokens(const ConfigReader& reader) {
+  constexpr std::string_view kKey = "trainable_token_indices";
+  const Json* value = reader.find(kKey);
+  if (!value || value->empty()) return {};
+  const Json* list = value;
+  if (value->is_object()) {
+    if (value->size() != 1 || value->begin().key() != "embed_tokens")
+      reader.fail_unsupported(kKey, "is not implemented for modules other than embed_tokens");
+    list = &value->begin().value();
+  }
+  if (!list->is_array()) reader.fail_format(kKey, "is not a list of token ids");
+  std::vector<int64_t> ids;
+  for (const Json& id : *list) {
+    if (!id.is_number_integer()) reader.fail_format(kKey, "is not a list of token ids");
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+// Options that PEFT itself does not have together, or whose meaning together is not implemented.
+void refuse_combinations(const ConfigReader& reader, const PeftConfig& config) {
+  if (config.use_dora && config.lora_bias)
+    reader.fail_unsupported("lora_bias", "is not implemented together with use_dora");
+  const bool has_wide = !config.modules_to_save.empty() || !config.trainable_tokens.empty() ||
+                        config.is_target("lm_head", -1) ||
+                        config.is_target("model.embed_tokens", -1);
+  if (has_wide && reader.boolean("ensure_weight_tying", false))
+    reader.fail_unsupported("ensure_weight_tying", "is not implemented");
 }
 
 }  // namespace
@@ -143,6 +187,8 @@ bool ModuleRule::matches(std::string_view module_name) const {
 
 bool PeftConfig::is_target(std::string_view module_name, int32_t layer_idx) const {
   if (excluded.matches(module_name) || !targets.matches(module_name)) return false;
+  // all-linear leaves the output embedding alone, and the input embedding is not linear.
+  if (layer_idx < 0 && targets.kind == ModuleRule::Kind::kAllLinear) return false;
   const bool is_named_whole =
       std::find(targets.names.begin(), targets.names.end(), module_name) != targets.names.end();
   if (layers_to_transform.empty() || is_named_whole) return true;
@@ -182,7 +228,13 @@ PeftConfig read_peft_config(const std::string& folder) {
   config.lora_rank = static_cast<int32_t>(reader.integer("r", 1, kMaxLoraRank));
   config.lora_alpha = read_alpha(reader, "lora_alpha", 8);  // PEFT's default
   config.use_rslora = reader.boolean("use_rslora", false);
+  config.use_dora = reader.boolean("use_dora", false);
+  config.lora_bias = reader.boolean("lora_bias", false);
+  config.bias = read_bias(reader);
+  config.modules_to_save = read_saved_modules(reader);
+  config.trainable_tokens = read_trainable_tokens(reader);
   read_targets(reader, config);
+  refuse_combinations(reader, config);
   read_patterns(ordered, "rank_pattern", where,
                 [&](Pattern pattern, const ConfigReader& entry, const std::string& key) {
                   config.rank_pattern.emplace_back(

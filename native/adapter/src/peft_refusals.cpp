@@ -18,15 +18,17 @@ constexpr std::string_view kHarmlessKeys[] = {
     // read
     "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules",
     "exclude_modules", "layers_to_transform", "layers_pattern", "bias", "task_type",
-    "init_lora_weights",
+    "init_lora_weights", "use_dora", "lora_bias", "modules_to_save", "trainable_token_indices",
+    "ensure_weight_tying",
+    // PEFT sets it back to false, with a warning, for the linear modules of all architectures here
+    "fan_in_fan_out",
     // names and versions
     "auto_mapping", "base_model_name_or_path", "revision", "peft_version",
     // training only
     "inference_mode", "lora_dropout", "runtime_config", "eva_config", "corda_config",
     "loftq_config", "lora_ga_config",
-    // has effect only beside an option that is refused: megatron_config, use_qalora,
-    // modules_to_save
-    "megatron_core", "qalora_group_size", "ensure_weight_tying"};
+    // has effect only beside an option that is refused: megatron_config, use_qalora
+    "megatron_core", "qalora_group_size"};
 
 // Initialisations that leave the base weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ,
 // LoRA-GA) take the adapter's first value out of the base matrix, so the adapter fits a base that
@@ -54,8 +56,6 @@ void refuse_unimplemented(const ConfigReader& reader) {
   if (reader.string("peft_type", "") != "LORA") {
     reader.fail_unsupported("peft_type", "is not implemented; implemented: LORA");
   }
-  if (reader.string("bias", "none") != "none")
-    reader.fail_unsupported("bias", "is not implemented (changed biases)");
   const std::string task = reader.string("task_type", "CAUSAL_LM");
   if (task != "CAUSAL_LM")
     reader.fail_unsupported("task_type", "is not implemented; implemented: CAUSAL_LM");

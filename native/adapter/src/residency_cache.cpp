@@ -26,6 +26,14 @@ int32_t ResidencyCache::num_evictable_pages() const {
   return pages;
 }
 
+int32_t ResidencyCache::num_idle_pages() const {
+  int32_t pages = 0;
+  for (const Adapter* adapter : lru_) {
+    if (is_evictable(*adapter) && adapter->num_sequences == 0) pages += adapter->num_pages();
+  }
+  return pages;
+}
+
 void ResidencyCache::give_back(Adapter& adapter) {
   for (const int32_t page : adapter.pages) pool_.release(page);
   adapter.pages.clear();
@@ -40,9 +48,11 @@ void ResidencyCache::evict(Adapter& adapter) {
 }
 
 bool ResidencyCache::evict_until(int32_t free_pages) {
-  for (auto it = lru_.begin(); it != lru_.end() && pool_.num_free() < free_pages;) {
-    Adapter& adapter = **it++;
-    if (is_evictable(adapter)) evict(adapter);
+  for (const bool may_be_held : {false, true}) {
+    for (auto it = lru_.begin(); it != lru_.end() && pool_.num_free() < free_pages;) {
+      Adapter& adapter = **it++;
+      if (is_evictable(adapter) && (may_be_held || adapter.num_sequences == 0)) evict(adapter);
+    }
   }
   return pool_.num_free() >= free_pages;
 }

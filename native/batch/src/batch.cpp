@@ -30,9 +30,10 @@ struct BatchStaging::Layout {
   int64_t tokens = 0, rows = 0, outputs = 0, samples = 0, biases = 0;
   int64_t segments = 0, entries = 0, adapter_pages = 0, table_stride = 0;
   uint64_t token_slot, token_position, token_page, row_offsets, page_table, output_rows,
-      segment_begin, segment_end, entry_offsets, entry_list, adapter_refs, lora_pages, sample_rows,
-      bias_tokens, bias_values;
+      segment_begin, segment_end, segment_output_begin, segment_output_end, entry_offsets,
+      entry_list, adapter_refs, lora_pages, sample_rows, bias_tokens, bias_values;
   uint64_t bytes = 0;
+  bool has_epilogue = false, has_wide = false;
 
   uint64_t take(int64_t count, size_t element_bytes) {
     const uint64_t offset = bytes;
@@ -50,6 +51,8 @@ struct BatchStaging::Layout {
     output_rows = take(outputs, 4);
     segment_begin = take(segments, 4);
     segment_end = take(segments, 4);
+    segment_output_begin = take(segments, 4);
+    segment_output_end = take(segments, 4);
     entry_offsets = take(segments + 1, 4);
     entry_list = take(entries, sizeof(kernels::LoraEntry));
     adapter_refs = take(entries, sizeof(kernels::LoraAdapterRef));
@@ -89,8 +92,11 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const
     if (begins_segment && !row.adapters.empty()) {
       ++layout.segments;
       layout.entries += static_cast<int64_t>(row.adapters.size());
-      for (const AdapterUse& use : row.adapters)
+      for (const AdapterUse& use : row.adapters) {
         layout.adapter_pages += static_cast<int64_t>(use.pages->size());
+        layout.has_epilogue |= use.has_epilogue;
+        layout.has_wide |= use.wide != nullptr;
+      }
     }
     previous = &row;
   }
@@ -122,6 +128,7 @@ class BatchStaging::Writer {
     ++rows_;
     tokens_ += row.num_tokens;
     add_outputs(row, out);
+    if (!row.adapters.empty()) ints(layout_.segment_output_end)[segments_ - 1] = outputs_;
     if (row.wants_sample) add_sample(row, out);
   }
 
@@ -167,6 +174,7 @@ class BatchStaging::Writer {
     if (row.adapters.empty()) return;
     if (begins_segment) {
       ints(layout_.segment_begin)[segments_] = tokens_;
+      ints(layout_.segment_output_begin)[segments_] = outputs_;
       for (const AdapterUse& use : row.adapters) add_entry(use);
       ints(layout_.entry_offsets)[++segments_] = entries_;
     }
@@ -176,7 +184,8 @@ class BatchStaging::Writer {
   void add_entry(const AdapterUse& use) {
     at<kernels::LoraEntry>(layout_.entry_list)[entries_] = {entries_, use.weight, 0,
                                                             use.max_lora_rank, 0};
-    at<kernels::LoraAdapterRef>(layout_.adapter_refs)[entries_] = {use.modules, adapter_pages_, 0};
+    at<kernels::LoraAdapterRef>(layout_.adapter_refs)[entries_] = {use.modules, adapter_pages_, 0,
+                                                                   use.wide};
     std::copy(use.pages->begin(), use.pages->end(), ints(layout_.lora_pages) + adapter_pages_);
     adapter_pages_ += static_cast<int32_t>(use.pages->size());
     ++entries_;
@@ -243,6 +252,10 @@ Batch BatchStaging::device_view(const Layout& layout, int32_t modules_a_layer,
       reinterpret_cast<const kernels::LoraAdapterRef*>(base + layout.adapter_refs);
   batch.lora.pages = ints(layout.lora_pages);
   batch.lora_t_floats = t_floats;
+  batch.has_lora_epilogue = layout.has_epilogue;
+  batch.has_wide_lora = layout.has_wide;
+  batch.segment_output_begin = ints(layout.segment_output_begin);
+  batch.segment_output_end = ints(layout.segment_output_end);
   batch.sample_rows = reinterpret_cast<const kernels::SampleRow*>(base + layout.sample_rows);
   batch.bias_tokens = ints(layout.bias_tokens);
   batch.bias_values = reinterpret_cast<const float*>(base + layout.bias_values);

@@ -35,9 +35,9 @@ EngineLimits limits_of(const EngineOptions& options, const model::ModelConfig& c
   limits.max_batch_rows = static_cast<int32_t>(
       checked("max_batch_rows", options.max_batch_rows, sequences, 1, sequences));
   limits.max_batch_rows = std::min(limits.max_batch_rows, limits.max_batch_tokens);
-  const int64_t longest = config.max_position;
   limits.max_context = static_cast<int32_t>(
-      options.max_context == 0 ? longest : std::min<int64_t>(longest, options.max_context));
+      options.max_context == 0 ? config.max_position
+                               : std::min<int64_t>(config.max_context, options.max_context));
   return limits;
 }
 
@@ -81,6 +81,14 @@ memory::ArenaGeometry geometry_of(const EngineOptions& options, const EngineLimi
   }
   geometry.num_pages = static_cast<int32_t>(pages);
   return geometry;
+}
+
+// Deltas add up and scale; a factor on the base's own output, or a matrix in place of the base's,
+// do not.
+void refuse_undefined_sum(const adapter::Adapter& adapter, size_t num_adapters, float weight) {
+  if (adapter.exclusive.empty() || (num_adapters == 1 && weight == 1.0f)) return;
+  core::fail(Status::kUnsupported, "adapter ", adapter.id, " has ", adapter.exclusive,
+             ", which has no defined sum with other adapters or weights other than 1");
 }
 
 }  // namespace
@@ -187,6 +195,7 @@ Status Engine::create_sequence(const SequenceOptions& options) {
     if (it == adapters_.end() || !it->second->is_open) {
       core::fail(Status::kNotFound, "there is no adapter ", use.adapter_id);
     }
+    refuse_undefined_sum(*it->second, options.adapters.size(), use.weight);
     sequence->adapters.push_back({it->second, use.weight});
   }
   if (free_slots_.empty()) return Status::kDeferredSlots;
@@ -278,7 +287,7 @@ PoolCounters Engine::counters() const {
   counters.free_pages = static_cast<uint32_t>(pool_.num_free());
   counters.kv_pages = static_cast<uint32_t>(pool_.num_owned(memory::PageOwner::kKv));
   counters.adapter_pages = static_cast<uint32_t>(pool_.num_owned(memory::PageOwner::kAdapter));
-  counters.evictable_pages = static_cast<uint32_t>(residency_.num_evictable_pages());
+  counters.evictable_pages = static_cast<uint32_t>(residency_.num_idle_pages());
   counters.num_sequences = static_cast<uint32_t>(sequences_.size() + leaving_.size());
   counters.resident_adapters = static_cast<uint32_t>(residency_.num_resident());
   counters.host_adapters = static_cast<uint32_t>(adapters_.size());

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "slora/adapter/peft_reader.hpp"
+#include "slora/adapter/wide_image.hpp"
 #include "slora/core/check.hpp"
 #include "slora/engine/engine.hpp"
 
@@ -41,14 +42,16 @@ std::shared_ptr<adapter::Adapter> Engine::load_adapter(const AdapterOptions& opt
           ? adapter::synthetic_adapter(model_->modules, options.synthetic_seed,
                                        static_cast<int32_t>(options.synthetic_lora_rank),
                                        options.synthetic_modules)
-          : adapter::read_peft_adapter(options.path, model_->modules);
+          : adapter::read_peft_adapter(
+                options.path, {&model_->modules, &model_->config, model_->checkpoint_folder});
   const adapter::PageGeometry pages{arena_.geometry().page_elems, model_->weights->dtype()};
   const adapter::ImageLayout layout = adapter::plan_image(source, model_->modules, pages);
   if (layout.num_pages > pool_.num_pages()) {
     core::fail(Status::kOutOfMemory, "the adapter needs ", layout.num_pages,
                " pages, the pool has ", pool_.num_pages());
   }
-  const uint64_t image_bytes = layout.image_bytes;
+  const uint64_t wide_bytes = adapter::wide_image_bytes(source, pages.dtype);
+  const uint64_t image_bytes = layout.image_bytes + wide_bytes;
   {
     // Taken before packing, so that loads beside each other cannot pass the budget together.
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -64,10 +67,13 @@ std::shared_ptr<adapter::Adapter> Engine::load_adapter(const AdapterOptions& opt
         adapter::pack_image(source, model_->modules, pages,
                             std::make_shared<PinnedImages>(model_->backend.device), progress);
     device::Buffer table = upload_table(image.layout().modules);
+    device::Buffer wide_block = upload_wide(source, wide_bytes);
     const std::lock_guard<std::mutex> lock(mutex_);
     auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_++, std::move(image),
                                                      std::move(table), model_->backend.device);
     loaded->is_pinned = options.is_pinned;
+    loaded->wide_block = std::move(wide_block);
+    loaded->exclusive = source.exclusive;
     adapters_.emplace(loaded->id, loaded);
     return loaded;
   } catch (...) {
@@ -88,6 +94,17 @@ device::Buffer Engine::upload_table(const std::vector<core::LoraModule>& modules
   return table;
 }
 
+device::Buffer Engine::upload_wide(const adapter::AdapterSource& source, uint64_t bytes) {
+  if (bytes == 0) return {};
+  device::Buffer staging(model_->backend.device, device::MemoryKind::kPinned, bytes);
+  device::Buffer block(model_->backend.device, device::MemoryKind::kDevice, bytes);
+  adapter::pack_wide_image(source, model_->weights->dtype(), staging.data(), block.data());
+  const std::lock_guard<std::mutex> lock(upload_mutex_);
+  upload_.copy(block.data(), staging.data(), bytes);
+  upload_.synchronize();
+  return block;
+}
+
 void Engine::unload_adapter(const std::shared_ptr<adapter::Adapter>& adapter) {
   const std::lock_guard<std::mutex> lock(mutex_);
   adapter->is_open = false;
@@ -100,7 +117,7 @@ void Engine::forget_if_unused(adapter::Adapter& adapter) {
   const auto it = adapters_.find(adapter.id);
   if (it == adapters_.end()) return;
   residency_.drop(adapter);
-  host_adapter_bytes_ -= adapter.image.layout().image_bytes;
+  host_adapter_bytes_ -= adapter.held_bytes();
   adapters_.erase(it);
 }
 

@@ -159,7 +159,7 @@ void Engine::prefetch(std::span<const uint64_t> adapter_ids) {
     const auto it = adapters_.find(adapter_id);
     if (it == adapters_.end() || it->second->residency != adapter::Residency::kHost) continue;
     adapter::Adapter& adapter = *it->second;
-    if (pool_.num_free() + residency_.num_evictable_pages() < adapter.num_pages()) continue;
+    if (pool_.num_free() + residency_.num_idle_pages() < adapter.num_pages()) continue;
     if (residency_.evict_until(adapter.num_pages())) residency_.try_load(adapter);
   }
 }
@@ -176,7 +176,8 @@ void Engine::launch(Step& step) {
     const size_t first_use = step.uses.size();
     for (const SequenceAdapter& use : sequence.adapters) {
       step.uses.push_back({use.adapter->id, use.weight, use.adapter->image.layout().max_lora_rank,
-                           use.adapter->module_table.as<core::LoraModule>(), &use.adapter->pages});
+                           use.adapter->module_table.as<core::LoraModule>(), &use.adapter->pages,
+                           use.adapter->wide(), use.adapter->image.layout().has_epilogue});
     }
     batch::RowInput input{};
     input.history_slot = sequence.slot;

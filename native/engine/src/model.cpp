@@ -10,6 +10,7 @@ std::shared_ptr<Model> load_model(const ModelOptions& options, model::LoadProgre
   auto loaded = std::make_shared<Model>();
   loaded->config = model::read_config(options.path);
   loaded->modules = model::module_table(loaded->config);
+  if (!options.is_synthetic) loaded->checkpoint_folder = options.path;
   loaded->backend = open_backend(options.backend, options.device_idx, options.num_threads);
   loaded->device_info = loaded->backend.device->describe();
   if (!loaded->backend.kernels->supports_dtype(options.compute_dtype)) {

@@ -1,5 +1,5 @@
-// A layer is nine kernels, twelve and more with adapters. The sum into the residual rides in the
-// norm that follows it, so a layer's output lives in delta_ until the next norm reads it.
+// A layer is nine kernels for Llama, eleven and more with adapters. The sum into the residual rides
+// in the norm that follows it, so a layer's output lives in delta_ until the next norm reads it.
 #include "slora/forward/forward_pass.hpp"
 
 #include <algorithm>
@@ -109,6 +109,23 @@ void ForwardPass::embed(void* stream, const batch::Batch& batch, const History& 
                      : 1.0f;
   params.out = residual_.data();
   expect_launched(backend_.kernels->embed(stream, &params), "embed");
+  if (batch.has_wide_lora) lora_embed(stream, batch, params);
+}
+
+void ForwardPass::lora_embed(void* stream, const batch::Batch& batch,
+                             const kernels::EmbedParams& base) {
+  kernels::LoraEmbedParams params{};
+  params.batch = batch.lora;
+  params.activation_dtype = activation_dtype_;
+  params.page_dtype = model_.weights->dtype();
+  params.history = base.history;
+  params.history_stride = base.history_stride;
+  params.token_slot = base.token_slot;
+  params.token_position = base.token_position;
+  params.hidden_size = base.hidden_size;
+  params.scale = base.scale;
+  params.out = base.out;
+  expect_launched(backend_.kernels->lora_embed(stream, &params), "lora_embed");
 }
 
 void ForwardPass::norm(void* stream, const float* weight, const void* delta, void* y,
@@ -127,6 +144,41 @@ void ForwardPass::norm(void* stream, const float* weight, const void* delta, voi
   expect_launched(backend_.kernels->norm(stream, &params), "norm");
 }
 
+void ForwardPass::norm_output(void* stream, const batch::Batch& batch, VectorKind kind,
+                              int32_t layer_idx) {
+  const float* weight = model_.weights->vector(kind, layer_idx);
+  if (!weight) return;
+  kernels::NormParams params{};
+  params.residual = delta_.data();
+  params.y = delta_.data();
+  params.weight = weight;
+  params.activation_dtype = activation_dtype_;
+  params.num_rows = batch.num_tokens;
+  params.hidden_size = model_.config->hidden_size;
+  params.eps = static_cast<float>(model_.config->rms_norm_eps);
+  params.weight_offset = model_.config->architecture->norm_weight_offset;
+  expect_launched(backend_.kernels->norm(stream, &params), "norm");
+}
+
+void ForwardPass::norm_heads(void* stream, const batch::Batch& batch, int32_t layer_idx) {
+  const model::ModelConfig& config = *model_.config;
+  kernels::HeadNormParams params{};
+  params.q_weight = model_.weights->vector(VectorKind::kQueryNorm, layer_idx);
+  params.k_weight = model_.weights->vector(VectorKind::kKeyNorm, layer_idx);
+  if (!params.q_weight || !params.k_weight) return;
+  params.qkv = qkv_.data();
+  params.row_stride =
+      (int64_t{config.num_heads} + 2 * int64_t{config.num_kv_heads}) * config.head_size;
+  params.activation_dtype = activation_dtype_;
+  params.num_tokens = batch.num_tokens;
+  params.num_heads = config.num_heads;
+  params.num_kv_heads = config.num_kv_heads;
+  params.head_size = config.head_size;
+  params.eps = static_cast<float>(config.rms_norm_eps);
+  params.weight_offset = config.architecture->norm_weight_offset;
+  expect_launched(backend_.kernels->head_norm(stream, &params), "head_norm");
+}
+
 void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kind,
                          int32_t layer_idx, const void* x, int64_t x_stride, void* y) {
   const Matrix& matrix = model_.weights->matrix(kind, layer_idx);
@@ -139,6 +191,7 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   params.m = batch.num_tokens;
   params.n = matrix.n;
   params.k = matrix.k;
+  params.bias = model_.weights->vector(model::bias_kind(kind), layer_idx);
   params.y = y;
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
@@ -180,6 +233,27 @@ void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup&
   }
   expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
   expect_launched(backend_.kernels->lora_expand(stream, &expand), "lora_expand");
+  if (batch.has_lora_epilogue) lora_epilogue(stream, batch, group, layer_idx, y, y_stride);
+}
+
+void ForwardPass::lora_epilogue(void* stream, const batch::Batch& batch, const LoraGroup& group,
+                                int32_t layer_idx, void* y, int64_t y_stride) {
+  kernels::LoraEpilogueParams params{};
+  params.batch = batch.lora;
+  params.y = y;
+  params.y_stride = y_stride;
+  params.activation_dtype = activation_dtype_;
+  params.page_dtype = model_.weights->dtype();
+  params.layer_idx = layer_idx;
+  params.num_fused = group.count;
+  params.slice = arena_.slice(layer_idx);
+  params.page_bytes = arena_.geometry().page_bytes;
+  for (int32_t i = 0; i < group.count; ++i) {
+    params.module_idx[i] = group.module_idx[i];
+    params.out_dim[i] = group.out_dim[i];
+    params.column_offset[i] = group.column_offset[i];
+  }
+  expect_launched(backend_.kernels->lora_epilogue(stream, &params), "lora_epilogue");
 }
 
 void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
@@ -193,6 +267,8 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
        layer_idx == 0 ? nullptr : delta_.data(), normed_.data(), nullptr, batch.num_tokens);
   linear(stream, batch, MatrixKind::kQkv, layer_idx, normed_.data(), config.hidden_size,
          qkv_.data());
+
+  norm_heads(stream, batch, layer_idx);
 
   kernels::RopeKvParams rope{};
   rope.qkv = qkv_.data();
@@ -230,11 +306,14 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   attention.tokens_per_page = geometry.tokens_per_page;
   attention.slice = arena_.slice(layer_idx);
   attention.page_bytes = geometry.page_bytes;
-  attention.scale = 1.0f / std::sqrt(static_cast<float>(config.head_size));
+  attention.scale = config.attention_scale;
+  attention.softcap = config.attention_softcap;
+  attention.window = config.windows[static_cast<size_t>(layer_idx)];
   expect_launched(backend_.kernels->attention(stream, &attention), "attention");
 
   // A tensor-parallel group adds its ranks' parts of delta_ here and after down, LoRA included.
   linear(stream, batch, MatrixKind::kO, layer_idx, attended_.data(), query, delta_.data());
+  norm_output(stream, batch, VectorKind::kAttentionOutputNorm, layer_idx);
 }
 
 void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
@@ -257,6 +336,7 @@ void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t laye
 
   linear(stream, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size,
          delta_.data());
+  norm_output(stream, batch, VectorKind::kMlpOutputNorm, layer_idx);
 }
 
 void ForwardPass::head(void* stream, const batch::Batch& batch) {
@@ -282,6 +362,29 @@ void ForwardPass::head(void* stream, const batch::Batch& batch) {
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
+  if (batch.has_wide_lora) lora_head(stream, batch, params);
+  if (model_.config->final_softcap <= 0) return;
+  kernels::SoftcapParams cap{};
+  cap.y = logits_.as<float>();
+  cap.count = params.m * params.n;
+  cap.cap = model_.config->final_softcap;
+  expect_launched(backend_.kernels->softcap(stream, &cap), "softcap");
+}
+
+void ForwardPass::lora_head(void* stream, const batch::Batch& batch,
+                            const kernels::GemmParams& base) {
+  kernels::LoraHeadParams params{};
+  params.batch = batch.lora;
+  params.batch.segment_begin = batch.segment_output_begin;
+  params.batch.segment_end = batch.segment_output_end;
+  params.x = base.x;
+  params.x_stride = base.x_stride;
+  params.activation_dtype = activation_dtype_;
+  params.page_dtype = model_.weights->dtype();
+  params.hidden_size = base.k;
+  params.vocab_size = base.n;
+  params.y = logits_.as<float>();
+  expect_launched(backend_.kernels->lora_head(stream, &params), "lora_head");
 }
 
 }  // namespace slora::forward

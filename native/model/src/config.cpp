@@ -2,11 +2,14 @@
 // in int64.
 #include "slora/model/config.hpp"
 
+#include <cmath>
+
 #include "config_refusals.hpp"
 #include "rope_config.hpp"
 #include "slora/core/status.hpp"
 #include "slora/model/mapped_file.hpp"
 #include "slora/model/quote.hpp"
+#include "window_config.hpp"
 
 namespace slora::model {
 namespace {
@@ -41,8 +44,10 @@ void read_sizes(const ConfigReader& reader, ModelConfig& config) {
   config.intermediate_size = reader.integer("intermediate_size", 1, kMaxWidth);
   config.num_layers = static_cast<int32_t>(reader.integer("num_hidden_layers", 1, kMaxLayers));
   config.num_heads = static_cast<int32_t>(reader.integer("num_attention_heads", 1, kMaxHeads));
+  const int32_t default_kv_heads = config.architecture->default_kv_heads;
   config.num_kv_heads = static_cast<int32_t>(
-      reader.integer("num_key_value_heads", 1, kMaxHeads, int64_t{config.num_heads}));
+      reader.integer("num_key_value_heads", 1, kMaxHeads,
+                     int64_t{default_kv_heads > 0 ? default_kv_heads : config.num_heads}));
   if (config.num_heads % config.num_kv_heads != 0) {
     reader.fail_format("num_key_value_heads",
                        core::str_cat("does not divide num_attention_heads ", config.num_heads));
@@ -51,11 +56,12 @@ void read_sizes(const ConfigReader& reader, ModelConfig& config) {
 }
 
 void read_head_size(const ConfigReader& reader, ModelConfig& config) {
-  if (!reader.find("head_dim") && config.hidden_size % config.num_heads != 0) {
+  const int64_t assumed = config.architecture->default_head_size;
+  if (!reader.find("head_dim") && assumed == 0 && config.hidden_size % config.num_heads != 0) {
     reader.fail_format("hidden_size", core::str_cat("is not a multiple of num_attention_heads ",
                                                     config.num_heads, ", and head_dim is missing"));
   }
-  const int64_t derived = config.hidden_size / config.num_heads;
+  const int64_t derived = assumed > 0 ? assumed : config.hidden_size / config.num_heads;
   const int64_t head_size = reader.integer("head_dim", 1, kMaxHeadSize, derived);
   if (head_size % 2 != 0 || head_size < 2 || head_size > kMaxHeadSize) {
     reader.fail_format("head_dim",
@@ -63,7 +69,35 @@ void read_head_size(const ConfigReader& reader, ModelConfig& config) {
                                      ", which is not an even number in [2, ", kMaxHeadSize, "]"));
   }
   config.head_size = static_cast<int32_t>(head_size);
+}
+
+void read_rotary_size(const ConfigReader& reader, ModelConfig& config) {
   config.rotary_size = config.head_size;
+  if (!config.architecture->has_partial_rotary) return;
+  const double factor = read_partial_rotary(reader);
+  config.rotary_size = static_cast<int32_t>(config.head_size * factor);
+  if (config.rotary_size < 2 || config.rotary_size % 2 != 0) {
+    reader.fail_format("partial_rotary_factor",
+                       core::str_cat("rotates ", config.rotary_size, " of ", config.head_size,
+                                     " elements, which is not an even number from 2"));
+  }
+}
+
+// A missing key means the architecture's own default, null means none.
+double softcap(const ConfigReader& reader, std::string_view key, double fallback) {
+  if (reader.json().contains(key) && !reader.find(key)) return 0;
+  return reader.number(key, 0, 1e9, fallback);
+}
+
+// Defaults: transformers, configuration_gemma2.py.
+void read_softcaps(const ConfigReader& reader, ModelConfig& config) {
+  double scalar = config.head_size;
+  if (config.architecture->has_softcaps) {
+    scalar = reader.number("query_pre_attn_scalar", 1e-6, 1e9, 256);
+    config.attention_softcap = static_cast<float>(softcap(reader, "attn_logit_softcapping", 50));
+    config.final_softcap = static_cast<float>(softcap(reader, "final_logit_softcapping", 30));
+  }
+  config.attention_scale = static_cast<float>(1.0 / std::sqrt(scalar));
 }
 
 void check_activation(const ConfigReader& reader, const Architecture& row) {
@@ -85,14 +119,24 @@ ModelConfig parse_config(const std::string& text, const std::string& where) {
   config.architecture = read_architecture(reader);
   read_sizes(reader, config);
   read_head_size(reader, config);
-  refuse_unimplemented(reader);
+  refuse_unimplemented(reader, *config.architecture);
   check_activation(reader, *config.architecture);
+  read_rotary_size(reader, config);
+  read_softcaps(reader, config);
+  config.windows = read_windows(reader, config);
+  config.attention_bias = reader.boolean("attention_bias", false);
+  config.mlp_bias = reader.boolean("mlp_bias", false);
   config.rms_norm_eps =
       reader.number("rms_norm_eps", 0, 1, config.architecture->default_rms_norm_eps);
   config.initializer_range = reader.number("initializer_range", 0, 100, 0.02);
   config.tie_word_embeddings =
       reader.boolean("tie_word_embeddings", config.architecture->default_tied);
-  config.rope = read_rope(reader, where);
+  config.rope = read_rope(reader, where, config);
+  config.max_context = config.max_position;
+  if (config.rope.type == RopeType::kDynamic) {
+    config.max_context =
+        static_cast<int64_t>(static_cast<double>(config.max_position) * config.rope.factor);
+  }
   config.stored_dtype = read_stored_dtype(reader);
   config.bos_token_ids = reader.token_ids("bos_token_id");
   config.eos_token_ids = reader.token_ids("eos_token_id");
@@ -102,6 +146,20 @@ ModelConfig parse_config(const std::string& text, const std::string& where) {
 ModelConfig read_config(const std::string& folder) {
   const MappedFile file = MappedFile::open(join_path(folder, "config.json"), kMaxConfigBytes);
   return parse_config(std::string(file.text()), path_text(file.path()));
+}
+
+bool has_bias(BiasRule rule, const ModelConfig& config) {
+  switch (rule) {
+    case BiasRule::kNever:
+      return false;
+    case BiasRule::kAlways:
+      return true;
+    case BiasRule::kAttentionBias:
+      return config.attention_bias;
+    case BiasRule::kMlpBias:
+      return config.mlp_bias;
+  }
+  fail(Status::kInternal, "unknown rule of biases ", static_cast<int>(rule));
 }
 
 int64_t dim_of(Dim dim, const ModelConfig& config) {

@@ -15,15 +15,10 @@ struct Refusal {
 
 // Refused if true, non-zero or non-empty.
 constexpr Refusal kRefusedIfSet[] = {
-    {"attention_bias", "is not implemented (biases of the attention projections)"},
-    {"mlp_bias", "is not implemented (biases of the MLP projections)"},
     {"use_bias", "is not implemented"},
     {"use_qkv_bias", "is not implemented"},
     {"quantization_config", "is not implemented (quantised checkpoints)"},
     {"compression_config", "is not implemented (quantised checkpoints)"},
-    {"attn_logit_softcapping", "is not implemented"},
-    {"final_logit_softcapping", "is not implemented"},
-    {"query_pre_attn_scalar", "is not implemented"},
     {"attention_multiplier", "is not implemented"},
     {"embedding_multiplier", "is not implemented"},
     {"residual_multiplier", "is not implemented"},
@@ -49,40 +44,41 @@ void refuse_custom_code(const ConfigReader& reader) {
   }
 }
 
-void refuse_windows(const ConfigReader& reader) {
-  if (const Json* types = reader.find("layer_types")) {
-    if (!types->is_array()) reader.fail_format("layer_types", "is not a list");
-    for (const Json& type : *types) {
-      if (type != "full_attention")
-        reader.fail_unsupported("layer_types", "is not implemented (only full_attention is)");
+void refuse_if_set(const ConfigReader& reader, const Refusal& refusal) {
+  const Json* value = reader.find(refusal.key);
+  if (value && is_truthy(*value)) reader.fail_unsupported(refusal.key, refusal.why);
+}
+
+// Options that some rows have a place for.
+void refuse_by_row(const ConfigReader& reader, const Architecture& row) {
+  if (!has_bias_rule(row, BiasRule::kAttentionBias)) {
+    refuse_if_set(reader, {"attention_bias", "is not implemented for this architecture"});
+  }
+  if (!has_bias_rule(row, BiasRule::kMlpBias)) {
+    refuse_if_set(reader, {"mlp_bias", "is not implemented for this architecture"});
+  }
+  if (!row.has_softcaps) {
+    for (const char* key :
+         {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"}) {
+      refuse_if_set(reader, {key, "is not implemented for this architecture"});
     }
   }
-  const Json* window = reader.find("sliding_window");
-  if (!window || !reader.boolean("use_sliding_window", true)) return;
-  // A window that no context outgrows hides nothing.
-  const int64_t tokens = reader.integer("sliding_window", 0, INT64_MAX);
-  if (tokens < reader.integer("max_position_embeddings", 0, INT64_MAX)) {
-    reader.fail_unsupported("sliding_window", "is not implemented");
+  if (!row.has_partial_rotary && reader.number("partial_rotary_factor", 0, 1e9, 1) != 1) {
+    reader.fail_unsupported("partial_rotary_factor", "is not implemented for this architecture");
   }
 }
 
 }  // namespace
 
-void refuse_unimplemented(const ConfigReader& reader) {
-  for (const Refusal& refusal : kRefusedIfSet) {
-    const Json* value = reader.find(refusal.key);
-    if (value && is_truthy(*value)) reader.fail_unsupported(refusal.key, refusal.why);
-  }
+void refuse_unimplemented(const ConfigReader& reader, const Architecture& row) {
+  for (const Refusal& refusal : kRefusedIfSet) refuse_if_set(reader, refusal);
+  refuse_by_row(reader, row);
   if (reader.number("pretraining_tp", 0, 1e9, 1) > 1) {
     reader.fail_unsupported("pretraining_tp", "is not implemented (it reorders sums)");
-  }
-  if (reader.number("partial_rotary_factor", 0, 1e9, 1) != 1) {
-    reader.fail_unsupported("partial_rotary_factor", "is not implemented");
   }
   if (!reader.boolean("is_causal", true))
     reader.fail_unsupported("is_causal", "is not implemented");
   refuse_custom_code(reader);
-  refuse_windows(reader);
 }
 
 }  // namespace slora::model

@@ -39,11 +39,10 @@ class Planner {
     const Architecture& row = *config_.architecture;
     plan_.is_tied = config_.tie_word_embeddings;
     plan_.synthetic_stddev = static_cast<float>(config_.initializer_range);
-    plan_.synthetic_norm = 1.0f - row.norm_weight_offset;
     add_matrix({MatrixKind::kEmbedding, kWholeModel}, std::string(row.embedding), Dim::kVocab,
                Dim::kHidden);
     for (int32_t layer_idx = 0; layer_idx < config_.num_layers; ++layer_idx) add_layer(layer_idx);
-    add_vector({VectorKind::kFinalNorm, kWholeModel}, std::string(row.final_norm), Dim::kHidden);
+    add_norm({VectorKind::kFinalNorm, kWholeModel}, std::string(row.final_norm), Dim::kHidden);
     add_head();
     count();
     if (tensors_) {
@@ -58,11 +57,15 @@ class Planner {
     const Architecture& row = *config_.architecture;
     const std::string prefix = core::str_cat(row.layer_prefix, layer_idx, ".");
     for (const NormRow& norm : row.norms) {
-      add_vector({norm.kind, layer_idx}, core::str_cat(prefix, norm.name, ".weight"), norm.size);
+      add_norm({norm.kind, layer_idx}, core::str_cat(prefix, norm.name, ".weight"), norm.size);
     }
     for (const LinearRow& linear : row.linears) {
       add_matrix({linear.group, layer_idx}, core::str_cat(prefix, linear.name, ".weight"),
                  linear.out_dim, linear.in_dim);
+    }
+    for (const LinearRow& linear : row.linears) {
+      if (has_bias(linear.bias, config_))
+        add_bias(layer_idx, linear, core::str_cat(prefix, linear.name, ".bias"));
     }
   }
 
@@ -98,15 +101,25 @@ class Planner {
     matrix.n += n;
   }
 
-  void add_vector(VectorId id, const std::string& name, Dim size_dim) {
+  void add_norm(VectorId id, const std::string& name, Dim size_dim) {
+    plan_.vectors.push_back({id, 0, {}, 1.0f - config_.architecture->norm_weight_offset});
+    append(plan_.vectors.back(), name, size_dim);
+  }
+
+  // The biases of a group are one vector, in the order of its modules.
+  void add_bias(int32_t layer_idx, const LinearRow& linear, const std::string& name) {
+    const VectorId id = {bias_kind(linear.group), layer_idx};
+    if (!(plan_.vectors.back().id == id)) plan_.vectors.push_back({id, 0, {}, 0.0f});
+    append(plan_.vectors.back(), name, linear.out_dim);
+  }
+
+  void append(VectorPlan& vector, const std::string& name, Dim size_dim) {
     const int64_t size = dim_of(size_dim, config_);
-    TensorRef tensor;
-    if (tensors_) {
-      tensor = tensors_->get(name, std::span(&size, 1));
-      check_finite(tensor);
-      taken_.insert(name);
-    }
-    plan_.vectors.push_back({id, size, std::move(tensor)});
+    vector.size += size;
+    if (!tensors_) return;
+    vector.tensors.push_back(tensors_->get(name, std::span(&size, 1)));
+    check_finite(vector.tensors.back());
+    taken_.insert(name);
   }
 
   TensorRef take(const std::string& name, Dim rows, Dim columns) {
@@ -183,6 +196,31 @@ uint64_t matrix_seed(uint64_t seed, MatrixId id) {
 
 }  // namespace
 
+VectorKind bias_kind(MatrixKind group) {
+  switch (group) {
+    case MatrixKind::kQkv:
+      return VectorKind::kQkvBias;
+    case MatrixKind::kO:
+      return VectorKind::kOBias;
+    case MatrixKind::kGateUp:
+      return VectorKind::kGateUpBias;
+    default:
+      SLORA_CHECK(group == MatrixKind::kDown);
+      return VectorKind::kDownBias;
+  }
+}
+
+std::vector<float> vector_values(const VectorPlan& vector) {
+  if (vector.tensors.empty())
+    return std::vector<float>(static_cast<size_t>(vector.size), vector.synthetic);
+  std::vector<float> values;
+  for (const TensorRef& tensor : vector.tensors) {
+    const std::vector<float> part = to_floats(tensor);
+    values.insert(values.end(), part.begin(), part.end());
+  }
+  return values;
+}
+
 WeightPlan plan_weights(const ModelConfig& config, const TensorSet& tensors) {
   return Planner(config, &tensors).plan();
 }
@@ -194,8 +232,7 @@ WeightPlan plan_synthetic_weights(const ModelConfig& config) {
 void load_weights(const WeightPlan& plan, WeightSink& sink, LoadProgress* listener) {
   Progress progress(listener, plan.source_bytes);
   progress.advance(0);
-  for (const VectorPlan& vector : plan.vectors)
-    sink.set_vector(vector.id, to_floats(vector.tensor));
+  for (const VectorPlan& vector : plan.vectors) sink.set_vector(vector.id, vector_values(vector));
   for (const MatrixPlan& matrix : plan.matrices) {
     sink.allocate(matrix.id, matrix.n, matrix.k);
     for (const WeightSource& source : matrix.sources)
@@ -207,8 +244,7 @@ void fill_weights(const WeightPlan& plan, uint64_t seed, WeightSink& sink, LoadP
   Progress progress(listener, plan.source_bytes);
   progress.advance(0);
   for (const VectorPlan& vector : plan.vectors) {
-    sink.set_vector(vector.id,
-                    std::vector<float>(static_cast<size_t>(vector.size), plan.synthetic_norm));
+    sink.set_vector(vector.id, vector_values(vector));
     progress.advance(static_cast<uint64_t>(vector.size) * 2);
   }
   for (const MatrixPlan& matrix : plan.matrices) {

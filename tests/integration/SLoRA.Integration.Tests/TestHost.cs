@@ -109,6 +109,7 @@ internal sealed class TestHost : IAsyncDisposable
             options.Model.Dtype = ComputeDtype.F32;
             options.Native.LibraryPath = NativeLibrary;
             options.Native.CheckEveryStep = true;
+            options.Native.NumThreads = 1;
             options.Memory.PoolBytes = 64 << 20;
             options.Adapters.Directories.Add(Path.Combine(TestEngine.RepositoryRoot, "assets", "demo-model", "adapters"));
             options.Adapters.Strict = true;

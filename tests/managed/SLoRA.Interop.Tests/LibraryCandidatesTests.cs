@@ -7,7 +7,7 @@ namespace SLoRA.Interop.Tests;
 public sealed class LibraryCandidatesTests : IDisposable
 {
     private static readonly string s_file = ProbeEnvironment.FileName;
-    private static readonly string s_runtime = Path.Combine("runtimes", ProbeEnvironment.RuntimeIdentifier, "native");
+    private static readonly string s_runtime = Path.Combine("runtimes", ProbeEnvironment.PortableRuntimeIdentifier, "native");
     private readonly TemporaryFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();

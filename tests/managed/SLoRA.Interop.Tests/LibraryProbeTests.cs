@@ -52,6 +52,50 @@ public sealed class LibraryProbeTests : IDisposable
         Assert.Contains("libghost.so.9: cannot open shared object file", e.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(183, "linux-arm64")]
+    [InlineData(3, "linux-x86")]
+    [InlineData(9999, "linux-processor number 9999")]
+    public void A_library_for_another_processor_says_which(int machine, string target)
+    {
+        string library = CCompiler.LibraryOfVersion(_folder, NativeConstants.AbiVersion);
+        byte[] bytes = File.ReadAllBytes(library);
+        (bytes[18], bytes[19]) = ((byte)machine, (byte)(machine >> 8)); // e_machine
+        File.WriteAllBytes(library, bytes);
+
+        NativeLibraryException e = Assert.Throws<NativeLibraryException>(() => LibraryProbe.Load([library]));
+
+        Assert.Equal($"{library}: built for {target}, but this process is linux-x64", Assert.Single(e.Attempts));
+        Assert.Contains(e.Attempts[0], e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("MZ", "Windows")]
+    [InlineData("\u00CF\u00FA\u00ED\u00FE", "macOS")]
+    public void A_library_for_another_system_says_which(string magic, string target)
+    {
+        string file = _folder.File("libslora.so");
+        File.WriteAllBytes(file, [.. magic.Select(c => (byte)c), .. new byte[64]]);
+
+        NativeLibraryException e = Assert.Throws<NativeLibraryException>(() => LibraryProbe.Load([file]));
+
+        Assert.Contains($"{file}: built for {target}, but this process is linux-x64", e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_package_for_other_runtimes_only_is_named()
+    {
+        string other = _folder.Write("runtimes/linux-arm64/native/libslora.so", "other\n");
+        string windows = _folder.Write("runtimes/win-x64/native/slora.dll", "other\n");
+        string own = _folder.File("runtimes/linux-x64/native/libslora.so");
+
+        NativeLibraryException e = Assert.Throws<NativeLibraryException>(() => LibraryProbe.Load([own]));
+
+        Assert.StartsWith(own + ": ", Assert.Single(e.Attempts), StringComparison.Ordinal);
+        Assert.Contains("This process is linux-x64; found for other runtimes only:", e.Message, StringComparison.Ordinal);
+        Assert.All([other, windows], path => Assert.Contains(path, e.Message, StringComparison.Ordinal));
+    }
+
     [Fact]
     public void A_library_that_is_not_ours_is_refused()
     {

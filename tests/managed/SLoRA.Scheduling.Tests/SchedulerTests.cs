@@ -81,10 +81,11 @@ public class SchedulerTests
     [Fact]
     public void When_pages_run_out_the_latest_gives_way_and_returns_to_the_front()
     {
-        var drive = new Drive(Limits(pages: 8));
-        drive.Run([Prompt(8, 20), Prompt(8, 20), Prompt(4, 4)]);
+        // Two run, the second is preempted, and the third, which has waited all along, still comes after it.
+        var drive = new Drive(Limits(pages: 8, rows: 2));
+        drive.Run([Prompt(8, 20), Prompt(8, 20), Prompt(8, 20)]);
         Assert.True(drive.Preemptions > 0);
-        Assert.True(drive.FinishOrder.IndexOf(1) < drive.FinishOrder.IndexOf(2));
+        Assert.Equal([1UL, 2UL, 3UL], drive.FinishOrder);
     }
 
     [Fact]
@@ -102,9 +103,9 @@ public class SchedulerTests
     [Fact]
     public void Cold_adapters_that_would_fill_the_pool_for_good_wait()
     {
-        // Ten pages, adapters of three: a third holder would leave the longest sequence no way to its end.
-        var drive = new Drive(Limits(pages: 10), _ => 3);
-        drive.Run([Prompt(4, 12, 1), Prompt(4, 12, 2), Prompt(4, 12, 3)]);
+        // Fourteen pages, adapters of three: a third holder would fit now, and leave five for a sequence that ends with six.
+        var drive = new Drive(Limits(pages: 14), _ => 3);
+        drive.Run([Prompt(4, 20, 1), Prompt(4, 20, 2), Prompt(4, 20, 3)]);
         Assert.Equal(3, drive.FinishOrder.Count);
         Assert.Equal(0, drive.Deferrals);
     }

@@ -102,7 +102,6 @@ TEST_F(HostileAdapter, TensorsOfOtherDialectsAreNamed) {
       {layer + ".lora_magnitude_vector", "DoRA"},
       {layer + ".lora_B.bias", "LoRA bias"},
       {"base_model.model.lm_head.weight", "head"},
-      {"base_model.model.model.embed_tokens.lora_embedding_A", "LoRA on embeddings"},
       {"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", "embeddings"}};
   for (const auto& [name, what] : foreign) {
     tensors_[name] = {2};
@@ -157,13 +156,10 @@ TEST_F(HostileAdapter, FileAndConfigurationMustAgree) {
 }
 
 TEST_F(HostileAdapter, WhatIsNotImplementedIsRefusedByName) {
-  const json options = {{"use_dora", true},
-                        {"lora_bias", true},
-                        {"bias", "all"},
-                        {"modules_to_save", {"lm_head"}},
-                        {"trainable_token_indices", {{"embed_tokens", {1}}}},
+  const json options = {{"bias", "some"},
+                        {"modules_to_save", {"score"}},
+                        {"trainable_token_indices", {{"lm_head", {1}}}},
                         {"layer_replication", {{0, 1}}},
-                        {"fan_in_fan_out", true},
                         {"alora_invocation_tokens", {1, 2}},
                         {"megatron_config", {{"a", 1}}},
                         {"target_parameters", {"x"}},
@@ -177,11 +173,63 @@ TEST_F(HostileAdapter, WhatIsNotImplementedIsRefusedByName) {
                   {"adapter_config.json: " + key + " = ", "is not implemented"});
   }
   for (const char* target : {"lm_head", "embed_tokens", "model.embed_tokens"}) {
-    refuse_config(Status::kUnsupported, "target_modules", {"q_proj", target},
-                  {"target_modules", "is not implemented"});
+    refuse_config(Status::kFormat, "target_modules", {"q_proj", target},
+                  {"is missing, but adapter_config.json targets", target});
   }
   refuse_config(Status::kUnsupported, "rank_pattern", {{"(?i)q_proj", 2}},
                 {"'(?i)q_proj'", "is not implemented"});
+}
+
+TEST_F(HostileAdapter, DialectsThatNeedTheBaseAreRefusedWithoutIt) {
+  const std::pair<const char*, json> options[] = {{"use_dora", true},
+                                                  {"bias", "all"},
+                                                  {"bias", "lora_only"},
+                                                  {"modules_to_save", {"lm_head"}},
+                                                  {"modules_to_save", {"embed_tokens"}},
+                                                  {"trainable_token_indices", {1}}};
+  for (const auto& [key, value] : options) {
+    refuse_config(Status::kUnsupported, key, value,
+                  {key, "is not implemented without the base model's checkpoint"});
+  }
+}
+
+TEST_F(HostileAdapter, OptionsOfDialectsMustBeWellFormed) {
+  refuse_config(Status::kFormat, "bias", 1, {"bias 1 is not a string"});
+  refuse_config(Status::kFormat, "use_dora", "yes", {"use_dora \"yes\" is not true or false"});
+  refuse_config(Status::kFormat, "modules_to_save", "lm_head",
+                {"modules_to_save \"lm_head\" is not a list of names"});
+  refuse_config(Status::kFormat, "modules_to_save", {1}, {"modules_to_save [1]"});
+  refuse_config(Status::kFormat, "trainable_token_indices", {"x"},
+                {"trainable_token_indices", "not a list of token ids"});
+  refuse_config(Status::kFormat, "trainable_token_indices", 7,
+                {"trainable_token_indices 7 is not a list of token ids"});
+  refuse_config(Status::kUnsupported, "trainable_token_indices",
+                {{"embed_tokens", {1}}, {"other", {2}}}, {"trainable_token_indices"});
+  config_["use_dora"] = true;
+  refuse_config(Status::kUnsupported, "lora_bias", true, {"lora_bias", "together with use_dora"});
+  config_.erase("use_dora");
+  config_["modules_to_save"] = {"lm_head"};
+  refuse_config(Status::kUnsupported, "ensure_weight_tying", true, {"ensure_weight_tying = true"});
+}
+
+TEST_F(HostileAdapter, LoraBiasMustBeThereAndFit) {
+  config_["lora_bias"] = true;
+  refuse(Status::kFormat, {"self_attn.q_proj.lora_B.bias"});
+  const std::string bias = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias";
+  tensors_[bias] = {5};
+  refuse(Status::kFormat, {bias, "has shape [5]; expected [6]"});
+  tensors_[bias] = {6};
+  tensors_["base_model.model.model.layers.1.self_attn.q_proj.lora_B.bias"] = {6};
+  write();
+  const AdapterSource source = read();
+  EXPECT_EQ(source.modules[0].offset, std::vector<float>(6, 1.0f));  // scale 2, bias 0.5
+  EXPECT_TRUE(source.exclusive.empty());
+}
+
+TEST_F(HostileAdapter, FanInFanOutIsWithoutEffectOnLinearModulesAsInPeft) {
+  config_["fan_in_fan_out"] = true;
+  write();
+  EXPECT_EQ(read().modules.size(), 2u);
 }
 
 TEST_F(HostileAdapter, WhatChangesNothingIsIgnored) {

@@ -27,8 +27,10 @@ AdapterSource read_demo(const std::string& name) {
 }
 
 AdapterSource read_tiny(const std::string& model, const std::string& name) {
+  const model::ModuleTable table = tiny_table(model);
+  const model::ModelConfig config = model::read_config(kAssets + "/tiny-models/" + model);
   return read_peft_adapter(kAssets + "/tiny-models/" + model + "/adapters/" + name,
-                           tiny_table(model));
+                           {&table, &config, kAssets + "/tiny-models/" + model});
 }
 
 constexpr uint32_t kQ = 1, kK = 2, kV = 4, kO = 8, kGate = 16, kUp = 32, kDown = 64, kAll = 127;
@@ -89,13 +91,29 @@ TEST(PeftReader, ReadsTheTinyLoraAdapters) {
     const char* name;
     size_t num_modules;
   } adapters[] = {
-      {"llama-mha", "lora-qv-r4", 4},    {"llama-mha", "rslora-all-r8", 14},
-      {"llama-mha", "rank-pattern", 14}, {"llama-mha", "one-layer", 2},
-      {"llama-mha", "regex", 2},         {"llama-mha", "all-linear", 14},
-      {"llama-mha", "dropout-fp16", 4},  {"llama-mha", "exclude", 10},
-      {"llama-f32", "lora-qv-r4", 2},    {"llama-f32", "rslora-all-r8", 7},
-      {"llama3-gqa", "lora-qv-r4", 4},   {"llama3-gqa", "rslora-all-r8", 14},
+      {"llama-mha", "lora-qv-r4", 4},
+      {"llama-mha", "rslora-all-r8", 14},
+      {"llama-mha", "rank-pattern", 14},
+      {"llama-mha", "one-layer", 2},
+      {"llama-mha", "regex", 2},
+      {"llama-mha", "all-linear", 14},
+      {"llama-mha", "dropout-fp16", 4},
+      {"llama-mha", "exclude", 10},
+      {"llama-f32", "lora-qv-r4", 2},
+      {"llama-f32", "rslora-all-r8", 7},
+      {"llama3-gqa", "lora-qv-r4", 4},
+      {"llama3-gqa", "rslora-all-r8", 14},
       {"llama3-gqa", "bf16-r16", 14},
+      {"llama-mha", "dora", 6},
+      {"llama-mha", "lora-bias", 4},
+      {"llama3-gqa", "lm-head", 4},
+      {"llama3-gqa", "embed", 2},
+      {"llama3-gqa", "modules-to-save", 4},
+      {"llama3-gqa", "trainable-tokens", 4},
+      {"llama-bias-linear", "bias-all", 14},
+      {"llama-bias-linear", "bias-lora-only", 4},
+      {"qwen2", "dora-all", 14},
+      {"phi3", "lora-qkv-r4", 4},
   };
   for (const auto& adapter : adapters) {
     EXPECT_EQ(read_tiny(adapter.model, adapter.name).modules.size(), adapter.num_modules)
@@ -125,17 +143,11 @@ TEST(PeftReader, RefusesTheOtherTinyDialectsByName) {
     const char* name;
     std::vector<std::string> reasons;
   } adapters[] = {
-      {"llama-mha", "dora", {"use_dora = true"}},
-      {"llama-mha", "lora-bias", {"lora_bias = true"}},
       {"llama-mha", "legacy-bin", {"adapter_model.bin is a pickle", "safe_serialization=True"}},
       {"llama-mha", "ia3", {"peft_type = \"IA3\""}},
       {"llama-mha", "prompt-tuning", {"peft_type = \"PROMPT_TUNING\""}},
       {"llama-mha", "vera", {"peft_type = \"VERA\""}},
       {"llama-mha", "lokr", {"peft_type = \"LOKR\""}},
-      {"llama3-gqa", "lm-head", {"target_modules", "lm_head"}},
-      {"llama3-gqa", "embed", {"target_modules", "embed_tokens"}},
-      {"llama3-gqa", "modules-to-save", {"modules_to_save = [\"lm_head\"]"}},
-      {"llama3-gqa", "trainable-tokens", {"trainable_token_indices = [5,70,300]"}},
   };
   for (auto adapter : adapters) {
     adapter.reasons.push_back(adapter.name);
@@ -151,7 +163,29 @@ TEST(PeftReader, EveryTinyLlamaAdapterIsInOneOfTheTwoLists) {
         std::filesystem::directory_iterator(kAssets + "/tiny-models/" + name + "/adapters");
     num_adapters += static_cast<size_t>(std::distance(begin(folder), end(folder)));
   }
-  EXPECT_EQ(num_adapters, 13u + 11u);
+  EXPECT_EQ(num_adapters, 19u + 5u);
+}
+
+TEST(PeftReader, DialectsCarryTheirFactorsOffsetsAndRows) {
+  const AdapterSource dora = read_tiny("qwen2", "dora-all");
+  EXPECT_EQ(dora.exclusive, "DoRA");
+  for (const ModuleWeights& weights : dora.modules) {
+    EXPECT_EQ(weights.factor.size(), static_cast<size_t>(weights.b.shape[0]));
+    // q, k and v have biases, which the factor must not touch.
+    EXPECT_EQ(weights.offset.empty(), weights.module_idx > 2) << weights.module_idx;
+  }
+  const AdapterSource bias = read_tiny("llama-bias-linear", "bias-all");
+  EXPECT_EQ(bias.exclusive, "biases of its own");
+  EXPECT_EQ(bias.modules[1].lora_rank, 0);  // k is not targeted
+  EXPECT_EQ(bias.modules[1].offset.size(), 32u);
+  EXPECT_TRUE(read_tiny("llama-mha", "lora-bias").exclusive.empty());
+  const AdapterSource tokens = read_tiny("llama3-gqa", "trainable-tokens");
+  EXPECT_EQ(tokens.embedding.row_ids, (std::vector<int32_t>{5, 70, 300}));
+  EXPECT_TRUE(tokens.head.is_empty());
+  const AdapterSource head = read_tiny("llama3-gqa", "lm-head");
+  EXPECT_EQ(head.head.lora_rank, 4);
+  EXPECT_EQ(head.head.rows.data, nullptr);  // the stored base matrix is the base's own
+  EXPECT_TRUE(head.exclusive.empty());
 }
 
 TEST(PeftReader, AnAdapterOfAnotherModelIsRefused) {

@@ -62,6 +62,18 @@ bool can_run(const LoraExpandParams& params) {
   return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1 &&
          params.num_fused <= kMaxFusedModules;
 }
+bool can_run(const LoraEpilogueParams& params) {
+  return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1 &&
+         params.num_fused <= kMaxFusedModules;
+}
+bool can_run(const LoraEmbedParams& params) {
+  return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1;
+}
+bool can_run(const LoraHeadParams& params) {
+  return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1;
+}
+bool can_run(const HeadNormParams& params) { return params.activation_dtype == DType::kF32; }
+bool can_run(const SoftcapParams& params) { return params.cap > 0; }
 bool can_run(const SampleParams&) { return true; }
 
 template <auto kRun, typename Params>
@@ -91,6 +103,11 @@ constexpr KernelApi make_table() {
   api.lora_shrink = enqueue<run_lora_shrink, LoraShrinkParams>;
   api.lora_expand = enqueue<run_lora_expand, LoraExpandParams>;
   api.sample = enqueue<run_sample, SampleParams>;
+  api.head_norm = enqueue<run_head_norm, HeadNormParams>;
+  api.softcap = enqueue<run_softcap, SoftcapParams>;
+  api.lora_epilogue = enqueue<run_lora_epilogue, LoraEpilogueParams>;
+  api.lora_embed = enqueue<run_lora_embed, LoraEmbedParams>;
+  api.lora_head = enqueue<run_lora_head, LoraHeadParams>;
   return api;
 }
 

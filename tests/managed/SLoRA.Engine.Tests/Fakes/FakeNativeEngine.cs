@@ -1,6 +1,7 @@
 // The native engine of the managed tests: pages, sequences, adapters and the step transaction as the C ABI states them,
 // and tokens from a function of the history instead of a model. Refuses what the real one refuses. Its step allocates
 // nothing, so that what the loop allocates can be measured around it.
+using System.Collections.Concurrent;
 using SLoRA.Engine.Native;
 using SLoRA.Scheduling.Planning;
 
@@ -50,7 +51,8 @@ internal sealed class FakeNativeEngine : INativeEngine
     public TimeSpan StepTime { get; set; }
 
     /// Answers the next submits instead of running them.
-    public Queue<StepStatus> Answers { get; } = new();
+    /// Concurrent: tests add to it while the loop runs.
+    public ConcurrentQueue<StepStatus> Answers { get; } = new();
 
     /// Thrown by the next submit.
     public Exception? SubmitError { get; set; }

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "slora/adapter/packed_image.hpp"
+#include "slora/core/wide_module.hpp"
 #include "slora/device/device.hpp"
 
 namespace slora::adapter {
@@ -25,11 +27,16 @@ struct Adapter {
         module_table(std::move(table)),
         loaded(std::move(device)) {}
 
+  // core::WideModule [2] on the device, or null.
+  const core::WideModule* wide() const { return wide_block.as<core::WideModule>(); }
+  uint64_t held_bytes() const { return image.layout().image_bytes + wide_block.bytes(); }
   int32_t num_pages() const { return image.layout().num_pages; }
   bool is_in_use() const { return num_in_flight > 0 || is_in_plan; }
 
   const uint64_t id;
   const PackedImage image;
+  device::Buffer wide_block;  // see wide_image.hpp; empty if embedding and head are the base's
+  std::string exclusive;      // AdapterSource::exclusive
   const device::Buffer module_table;  // core::LoraModule [L, modules a layer] on the device
 
   std::atomic<bool> is_pinned{false};

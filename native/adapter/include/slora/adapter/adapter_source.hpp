@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "slora/model/module_table.hpp"
@@ -11,18 +12,39 @@
 
 namespace slora::adapter {
 
-// delta(x) = scale * B (A x)
+// y' = factor * (y + scale * B (A x)) + offset, y the base module's output
 struct ModuleWeights {
   int32_t layer_idx;
   int32_t module_idx;  // into the model's ModuleTable
-  int32_t lora_rank;
+  int32_t lora_rank;   // 0: no update, an offset only
   float scale;         // lora_alpha / lora_rank, or lora_alpha / sqrt(lora_rank) with rsLoRA
   model::TensorRef a;  // [lora_rank, in_dim]
   model::TensorRef b;  // [out_dim, lora_rank]
+  std::vector<float> factor = {};  // [out_dim]; empty: 1 (DoRA)
+  std::vector<float> offset = {};  // [out_dim]; empty: 0 (biases)
+};
+
+// What the adapter does to the embedding or to the head.
+struct WideWeights {
+  int32_t lora_rank = 0;  // 0: no update
+  float scale = 0;
+  model::TensorRef a;  // embedding: [lora_rank, V]; head: [lora_rank, H]
+  model::TensorRef b;  // embedding: [H, lora_rank]; head: [V, lora_rank]
+  // Rows in place of the base's: row_order[i] of `rows` is the row of token row_ids[i] (ascending);
+  // both empty: `rows` has every row. `rows.data` null: none.
+  model::TensorRef rows;  // [.., H]
+  std::vector<int32_t> row_ids;
+  std::vector<int32_t> row_order;
+
+  bool is_empty() const { return lora_rank == 0 && rows.data == nullptr; }
 };
 
 struct AdapterSource {
-  std::vector<ModuleWeights> modules;  // by layer, then module; each pair at most once; never empty
+  std::vector<ModuleWeights> modules;  // by layer, then module; each pair at most once
+  WideWeights embedding;
+  WideWeights head;
+  // Why the adapter's sum with others, or a part of it, is not defined; empty: it is.
+  std::string exclusive;
   std::shared_ptr<const void> storage;  // keeps what the tensors point into
 };
 

@@ -51,6 +51,7 @@ struct ImageLayout {
   int32_t num_adapted = 0;  // (layer, module) pairs it changes
   int32_t max_lora_rank = 0;
   uint32_t module_mask = 0;   // bit i: module i is changed in some layer
+  bool has_epilogue = false;  // some module has a factor or an offset
   uint64_t image_bytes = 0;   // L * num_pages * page_bytes
   uint64_t wasted_bytes = 0;  // of image_bytes: what no row fills
 };

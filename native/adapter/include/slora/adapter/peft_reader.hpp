@@ -10,7 +10,18 @@
 
 namespace slora::adapter {
 
+// The model that an adapter is for. Without `config`, and without a checkpoint, adapters whose
+// numbers depend on the base's own (DoRA, biases, changed embeddings and heads) are refused.
+struct BaseModel {
+  const model::ModuleTable* table;
+  const model::ModelConfig* config = nullptr;
+  std::string checkpoint_folder = {};  // read again where a base weight is needed
+};
+
 // kIo, kFormat or kUnsupported with file, key or tensor, value and limit.
-AdapterSource read_peft_adapter(const std::string& folder, const model::ModuleTable& table);
+AdapterSource read_peft_adapter(const std::string& folder, const BaseModel& base);
+inline AdapterSource read_peft_adapter(const std::string& folder, const model::ModuleTable& table) {
+  return read_peft_adapter(folder, BaseModel{&table});
+}
 
 }  // namespace slora::adapter

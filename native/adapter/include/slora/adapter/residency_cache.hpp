@@ -34,10 +34,14 @@ class ResidencyCache {
 
   // Pages that evict_until could free now. O(resident adapters).
   int32_t num_evictable_pages() const;
+  // Of these, pages of adapters that no sequence holds: what can be taken without loading it again
+  // soon.
+  int32_t num_idle_pages() const;
   int32_t num_resident() const { return static_cast<int32_t>(lru_.size()); }
   const ResidencyCounters& counters() const { return counters_; }
 
-  // Evicts, coldest first, until `free_pages` pages are free; false (with whatever it evicted gone)
+  // Evicts until `free_pages` pages are free: the coldest of those that no sequence holds, then the
+  // coldest of those that only waiting sequences hold; false (with whatever it evicted gone)
   // if it cannot.
   bool evict_until(int32_t free_pages);
 

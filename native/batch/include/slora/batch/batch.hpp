@@ -18,6 +18,8 @@ struct AdapterUse {
   int32_t max_lora_rank;
   const core::LoraModule* modules;  // device memory, [L, modules a layer]
   const std::vector<int32_t>* pages;
+  const kernels::WideModule* wide = nullptr;  // device memory, [2] embedding, head; null: neither
+  bool has_epilogue = false;                  // some module has a factor or an offset
 };
 
 // One row as the engine hands it over. Spans must stay valid during pack() only.
@@ -58,6 +60,10 @@ struct Batch {
   const int32_t* output_rows;             // [num_outputs] packed token indices
   kernels::LoraBatch lora;                // num_segments 0: base model only
   int64_t lora_t_floats;                  // size of the intermediate
+  bool has_lora_epilogue;                 // of some adapter in the batch
+  bool has_wide_lora;                     // some adapter changes the embedding or the head
+  const int32_t* segment_output_begin;    // [G] the segments' ranges of output rows
+  const int32_t* segment_output_end;      // [G]
   const kernels::SampleRow* sample_rows;  // [num_samples]
   const int32_t* bias_tokens;
   const float* bias_values;

@@ -3,8 +3,9 @@
 //
 // An adapter's pages form one logical run of page_elems-sized pages. Packed one after another: for
 // each module, the lora_rank rows of A (length in_dim), then the lora_rank rows of B transposed
-// (length out_dim). A row never straddles two pages unless it is longer than a page; then it begins
-// where the one before ended and goes on through the run.
+// (length out_dim), then its rows of fp32 factors and offsets, where it has them. A row never
+// straddles two pages unless it is longer than a page; then it begins where the one before ended
+// and goes on through the run.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,16 @@ struct LoraModule {
   float scale;     // lora_alpha / r, or lora_alpha / sqrt(r) with rsLoRA
   PagePosition a;  // first row of A [lora_rank, in_dim]
   PagePosition b;  // first row of B transposed [lora_rank, out_dim]
+  // What the adapter does to the module's output y beside its update (see LoraEpilogueParams): two
+  // rows of out_dim fp32 numbers, whatever the dtype of the page. Bits of `parts`: kHasFactor,
+  // kHasOffset. A module may have an offset and lora_rank 0.
+  uint32_t parts = 0;
+  PagePosition factor = {0, 0};
+  PagePosition offset = {0, 0};
 };
+
+inline constexpr uint32_t kHasFactor = 1;
+inline constexpr uint32_t kHasOffset = 2;
 
 // Where row `row_idx` of a run of rows of `row_elems` elements lies that begins at `begin`. `begin`
 // itself must come from run_begin (or be the position after such a run), so that a short row never

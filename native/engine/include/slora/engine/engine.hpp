@@ -160,6 +160,7 @@ class Engine {
   void forget_if_unused(adapter::Adapter& adapter);
   void upload_prompt(const Sequence& sequence, const SequenceOptions& options);
   std::string broken_invariant() const;
+  device::Buffer upload_wide(const adapter::AdapterSource& source, uint64_t bytes);
   device::Buffer upload_table(const std::vector<core::LoraModule>& modules);
   Step& oldest() { return *steps_[oldest_ % steps_.size()]; }
 

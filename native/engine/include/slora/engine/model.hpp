@@ -25,6 +25,7 @@ struct Model {
   model::ModelConfig config;
   model::ModuleTable modules;
   std::unique_ptr<forward::ModelWeights> weights;
+  std::string checkpoint_folder;  // empty: synthetic weights
   bool is_tied = false;
   uint64_t num_parameters = 0;
 

@@ -61,11 +61,19 @@ class ForwardPass {
   void head(void* stream, const batch::Batch& batch);
   void norm(void* stream, const float* weight, const void* delta, void* y,
             const int32_t* row_indices, int32_t num_rows);
+  // Norms delta_ in place, if the model has a norm before the sum into the residual.
+  void norm_output(void* stream, const batch::Batch& batch, model::VectorKind kind,
+                   int32_t layer_idx);
+  void norm_heads(void* stream, const batch::Batch& batch, int32_t layer_idx);
   // y = x W^T, then each segment's adapters on top.
   void linear(void* stream, const batch::Batch& batch, model::MatrixKind kind, int32_t layer_idx,
               const void* x, int64_t x_stride, void* y);
   void lora(void* stream, const batch::Batch& batch, const LoraGroup& group, int32_t layer_idx,
             const void* x, int64_t x_stride, void* y, int64_t y_stride);
+  void lora_epilogue(void* stream, const batch::Batch& batch, const LoraGroup& group,
+                     int32_t layer_idx, void* y, int64_t y_stride);
+  void lora_embed(void* stream, const batch::Batch& batch, const kernels::EmbedParams& base);
+  void lora_head(void* stream, const batch::Batch& batch, const kernels::GemmParams& base);
   device::Buffer activations(int64_t rows, int64_t columns) const;
 
   Backend backend_;

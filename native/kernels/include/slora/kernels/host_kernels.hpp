@@ -19,6 +19,11 @@ void run_attention(const AttentionParams& params, device::ThreadTeam& team);
 void run_gated_activation(const GatedActivationParams& params, device::ThreadTeam& team);
 void run_lora_shrink(const LoraShrinkParams& params, device::ThreadTeam& team);
 void run_lora_expand(const LoraExpandParams& params, device::ThreadTeam& team);
+void run_lora_epilogue(const LoraEpilogueParams& params, device::ThreadTeam& team);
+void run_lora_embed(const LoraEmbedParams& params, device::ThreadTeam& team);
+void run_lora_head(const LoraHeadParams& params, device::ThreadTeam& team);
+void run_head_norm(const HeadNormParams& params, device::ThreadTeam& team);
+void run_softcap(const SoftcapParams& params, device::ThreadTeam& team);
 void run_sample(const SampleParams& params, device::ThreadTeam& team);
 
 // Semantics  out[v] = the probability of drawing v for params.rows[row_idx], after all processors;

@@ -16,12 +16,14 @@
 
 #include "slora/core/dtype.hpp"
 #include "slora/core/page_layout.hpp"
+#include "slora/core/wide_module.hpp"
 
 namespace slora::kernels {
 
-inline constexpr uint32_t kKernelApiVersion = 1;
+inline constexpr uint32_t kKernelApiVersion = 2;
 
 using core::DType;
+using core::WideModule;
 
 // Most modules that share one input and so one shrink launch (q, k, v).
 inline constexpr int32_t kMaxFusedModules = 3;
@@ -78,7 +80,7 @@ struct EmbedParams {
 // Semantics  if delta: residual[t] += delta[t].  y[i] = residual[row(i)] *
 // rsqrt(mean(residual[row(i)]^2) + eps) *
 //            (weight_offset + weight), row(i) = row_indices ? row_indices[i] : i
-// With row_indices, delta must be null.
+// With row_indices, delta must be null. Without it y may be the residual itself.
 struct NormParams {
   void* residual;              // [T, H]
   const void* delta;           // [T, H] or null
@@ -107,6 +109,29 @@ struct GemmParams {
   void* y;            // [M, N], row stride y_stride elements
   int64_t y_stride;
   void* workspace;  // gemm_workspace_bytes(weight_dtype, M, K)
+};
+
+// Semantics  each head h of q and k: h[d] *= rsqrt(mean(h^2) + eps) * (weight_offset + weight[d]),
+// in place, before the rotation
+struct HeadNormParams {
+  void* qkv;  // [T, row_stride]: q at column 0, k at num_heads * D
+  int64_t row_stride;
+  DType activation_dtype;
+  int32_t num_tokens;
+  int32_t num_heads;
+  int32_t num_kv_heads;
+  int32_t head_size;
+  const float* q_weight;  // [D]
+  const float* k_weight;  // [D]
+  float eps;
+  float weight_offset;
+};
+
+// Semantics  y[i] = cap * tanh(y[i] / cap)
+struct SoftcapParams {
+  float* y;
+  int64_t count;
+  float cap;  // > 0
 };
 
 // Semantics  rotates q and k by their position and writes k and v into their KV page.
@@ -189,6 +214,7 @@ struct LoraAdapterRef {
   const core::LoraModule* modules;  // [L, num_modules]
   int32_t page_offset;              // into LoraBatch::pages: the adapter's pages in order
   int32_t reserved;
+  const WideModule* wide = nullptr;  // [2] embedding, head; null: neither
 };
 
 // The adapters of one batch, cut into segments. Rows without an adapter are in no segment and cost
@@ -241,6 +267,56 @@ struct LoraExpandParams {
   int64_t column_offset[kMaxFusedModules];
   const uint8_t* slice;
   int64_t page_bytes;
+};
+
+// Semantics  y[row, column_offset_j + o] = y[...] * factor_j[o] + weight * offset_j[o]; entries in
+// order, parts that a module lacks are 1 and 0. After expand: a factor scales base and update alike
+// (DoRA), an offset is not scaled (biases).
+struct LoraEpilogueParams {
+  LoraBatch batch;
+  void* y;  // [T, y_stride]
+  int64_t y_stride;
+  DType activation_dtype;
+  DType page_dtype;
+  int32_t layer_idx;
+  int32_t num_fused;
+  int32_t module_idx[kMaxFusedModules];
+  int64_t out_dim[kMaxFusedModules];
+  int64_t column_offset[kMaxFusedModules];
+  const uint8_t* slice;
+  int64_t page_bytes;
+};
+
+// Semantics  for each token of a segment, entries in order, with the entry's WideModule m =
+// wide[0]:
+//   if m has a row for the token: out[t] = scale * row
+//   out[t] += scale * weight * m.scale * sum_r m.a[token, r] * m.b[r, :]
+struct LoraEmbedParams {
+  LoraBatch batch;
+  DType activation_dtype;
+  DType page_dtype;  // of the rows
+  const int32_t* history;
+  int64_t history_stride;
+  const int32_t* token_slot;      // [T]
+  const int32_t* token_position;  // [T]
+  int64_t hidden_size;
+  float scale;  // EmbedParams::scale
+  void* out;    // [T, H]
+};
+
+// Semantics  for each row of a segment, entries in order, with the entry's WideModule m = wide[1]:
+//   y[i, id(k)] = x[i] . m.rows[k]
+//   y[i, v] += weight * m.scale * sum_r (x[i] . m.a[r]) * m.b[r, v]
+// The batch's segments are ranges of output rows here, not of tokens.
+struct LoraHeadParams {
+  LoraBatch batch;
+  const void* x;  // [num outputs, x_stride]
+  int64_t x_stride;
+  DType activation_dtype;
+  DType page_dtype;
+  int64_t hidden_size;
+  int64_t vocab_size;
+  float* y;  // [num outputs, V]
 };
 
 // ---- sampling
@@ -313,6 +389,12 @@ struct KernelApi {
   int32_t (*lora_shrink)(void* stream, const LoraShrinkParams* params);
   int32_t (*lora_expand)(void* stream, const LoraExpandParams* params);
   int32_t (*sample)(void* stream, const SampleParams* params);
+
+  int32_t (*head_norm)(void* stream, const HeadNormParams* params);
+  int32_t (*softcap)(void* stream, const SoftcapParams* params);
+  int32_t (*lora_epilogue)(void* stream, const LoraEpilogueParams* params);
+  int32_t (*lora_embed)(void* stream, const LoraEmbedParams* params);
+  int32_t (*lora_head)(void* stream, const LoraHeadParams* params);
 };
 
 // The host backend's table, for the best instruction set of this machine ("generic", "avx2",

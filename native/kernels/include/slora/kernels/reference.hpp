@@ -25,6 +25,13 @@ std::vector<double> lora_shrink(const LoraShrinkParams& params, int64_t t_floats
 // The addend to y: [T, y_stride], before it is added.
 std::vector<double> lora_expand(const LoraExpandParams& params, int64_t num_tokens);
 
+// y after the epilogue, from params.y: [T, y_stride].
+std::vector<double> lora_epilogue(const LoraEpilogueParams& params, int64_t num_tokens);
+std::vector<double> lora_embed(const LoraEmbedParams& params, int64_t num_tokens);  // [T, H]
+std::vector<double> lora_head(const LoraHeadParams& params, int64_t num_outputs);   // [.., V]
+// q and k after the norm, the rest as it was: [T, row_stride].
+std::vector<double> head_norm(const HeadNormParams& params);
+
 // The distribution after all processors.
 std::vector<double> sample_distribution(const SampleParams& params, int32_t row_idx);
 

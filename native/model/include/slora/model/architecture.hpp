@@ -47,8 +47,9 @@ enum class Activation : uint8_t { kSilu, kGeluTanh };
 // Whether a linear module has a bias, and which option of config.json says so.
 enum class BiasRule : uint8_t { kNever, kAlways, kAttentionBias, kMlpBias };
 
-// Which layers attend only to a window.
-enum class WindowRule : uint8_t { kNone, kAllLayers, kEvenLayers };
+// Which layers attend only to a window, where config.json has no layer_types. kUpperLayers: those
+// from max_window_layers on, if use_sliding_window (Qwen).
+enum class WindowRule : uint8_t { kNone, kAllLayers, kEvenLayers, kUpperLayers };
 
 enum class EmbedScale : uint8_t { kOne, kSqrtHidden };
 
@@ -83,7 +84,15 @@ struct Architecture {
   EmbedScale embed_scale;
   WindowRule window;
   bool has_softcaps;  // attn_logit_softcapping, final_logit_softcapping, query_pre_attn_scalar
+  // What transformers assumes where config.json is silent; 0: derived from the other sizes.
+  int32_t default_head_size = 0;
+  int32_t default_kv_heads = 0;
+  int64_t default_window = 0;       // 0: none
+  bool has_partial_rotary = false;  // partial_rotary_factor, original_max_position_embeddings
 };
+
+// Whether some linear module of the row has its bias by this rule.
+bool has_bias_rule(const Architecture& row, BiasRule rule);
 
 // Null if the table has no such row.
 const Architecture* find_architecture(std::string_view name);

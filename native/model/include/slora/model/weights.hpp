@@ -42,8 +42,8 @@ struct MatrixPlan {
 struct VectorPlan {
   VectorId id;
   int64_t size;
-  TensorRef tensor;  // data null in a synthetic plan: all (1 - norm_weight_offset), so that norms
-                     // scale by one
+  std::vector<TensorRef> tensors;  // end to end; empty in a synthetic plan
+  float synthetic;  // what it is filled with there: norms scale by one, biases are zero
 };
 
 struct WeightPlan {
@@ -55,7 +55,6 @@ struct WeightPlan {
   uint64_t source_bytes = 0;    // what a load reads; progress counts in these
   bool is_tied = false;         // the head is the embedding matrix; there is no kHead matrix
   float synthetic_stddev = 0;
-  float synthetic_norm = 1;
 };
 
 // What the walk tells: carried out by whoever owns packed weights. Throw to stop.
@@ -79,6 +78,12 @@ class LoadProgress {
   // After each piece of at most 32 MiB. False: stop.
   virtual bool advance(uint64_t bytes_done, uint64_t bytes_total) = 0;
 };
+
+// The vector's values as fp32.
+std::vector<float> vector_values(const VectorPlan& vector);
+
+// The vector that holds the biases of a group of linear modules.
+VectorKind bias_kind(MatrixKind group);
 
 // Matches the checkpoint with the architecture's row. kFormat naming the tensor that is missing or
 // has another shape; kUnsupported naming a tensor that the row has no place for (it would change

@@ -1,0 +1,114 @@
+// The engine over the real native library, with the demo model; skipped where the library is not built.
+using SLoRA.Engine.Loop;
+using SLoRA.Engine.Tests.Fakes;
+
+namespace SLoRA.Engine.Tests;
+
+public class RealEngineTests
+{
+    private static readonly string s_adapters = Path.Combine(TestEngine.RepositoryRoot, "assets", "demo-model", "adapters");
+
+    private static async Task<SLoRAEngine> LoadAsync(Action<SLoRAOptions>? configure = null)
+    {
+        var library = Environment.GetEnvironmentVariable("SLORA_NATIVE_LIBRARY") ?? Path.Combine(TestEngine.RepositoryRoot, "out", "native", "release", "lib", "libslora.so");
+        Assert.SkipUnless(File.Exists(library), $"the native library is not built: {library}");
+        var options = new SLoRAOptions();
+        options.Model.Path = TestEngine.DemoModel;
+        options.Model.Dtype = ComputeDtype.F32;
+        options.Native.LibraryPath = library;
+        options.Memory.PoolBytes = 64 << 20;
+        options.Native.NumThreads = 1;
+        configure?.Invoke(options);
+        return await SLoRAEngine.LoadAsync(options);
+    }
+
+    private static GenerationRequest Request(string? adapter, int max) => new()
+    {
+        Prompt = "It was a dark night, and the",
+        Adapters = adapter is null ? [] : [adapter],
+        MaxOutputTokens = max,
+        IgnoreEos = true,
+    };
+
+    private static async Task<int[]> TokensAsync(SLoRAEngine engine, GenerationRequest request, CancellationToken ct = default)
+    {
+        var tokens = new List<int>();
+        await foreach (var chunk in engine.GenerateAsync(request, ct))
+        {
+            tokens.AddRange(chunk.TokenIds);
+        }
+
+        return [.. tokens];
+    }
+
+    [Fact]
+    public async Task A_steady_decode_step_allocates_nothing_on_the_loop_s_thread()
+    {
+        await using var engine = await LoadAsync(options => options.Adapters.Directories.Add(s_adapters));
+        var probe = new StepProbe(1000);
+        engine.Loop.Probe = probe;
+        var names = new string?[] { null, "upper", "kjv", "json", "latin", null, "poem", "german" };
+        await Task.WhenAll(names.Select(name => Task.Run(() => TokensAsync(engine, Request(name, 300)))));
+        Assert.True(probe.Count >= 300, $"{probe.Count} steps");
+        Assert.Equal(0, probe[290] - probe[60]);
+    }
+
+    [Fact]
+    public async Task A_small_pool_with_preemption_and_eviction_gives_the_same_tokens()
+    {
+        var names = Directory.GetDirectories(s_adapters).Select(Path.GetFileName).Order(StringComparer.Ordinal).Take(6).Prepend(null).ToArray();
+        await using var roomy = await LoadAsync(options => options.Adapters.Directories.Add(s_adapters));
+        var expected = new List<int[]>();
+        foreach (var name in names)
+        {
+            expected.Add(await TokensAsync(roomy, Request(name, 90)));
+        }
+
+        await using var tight = await LoadAsync(options =>
+        {
+            options.Adapters.Directories.Add(s_adapters);
+            options.Memory.PoolBytes = 60L * roomy.Info.PageBytes;
+            options.Scheduler.MaxBatchTokens = 24;
+            options.Native.CheckEveryStep = true;
+        });
+        var together = await Task.WhenAll(names.Select(name => Task.Run(() => TokensAsync(tight, Request(name, 90)))));
+        for (var i = 0; i < names.Length; i++)
+        {
+            Assert.Equal(expected[i], together[i]);
+        }
+
+        var statistics = tight.GetStatistics();
+        Assert.True(statistics.AdapterEvictions > 0 || statistics.Preemptions > 0, statistics.ToString());
+        await AssertFreeAsync(tight);
+    }
+
+    [Fact]
+    public async Task Cancelling_at_random_moments_frees_every_page()
+    {
+        await using var engine = await LoadAsync(options =>
+        {
+            options.Adapters.Directories.Add(s_adapters);
+            options.Scheduler.MaxBatchTokens = 16;
+            options.Native.CheckEveryStep = true;
+        });
+        var random = new Random(1);
+        var requests = Enumerable.Range(0, 30).Select(i => Task.Run(async () =>
+        {
+            using var source = new CancellationTokenSource(TimeSpan.FromMilliseconds(random.Next(1, 300)));
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => TokensAsync(engine, Request(i % 2 == 0 ? "kjv" : null, 490) with { Prompt = Prompt.FromTokens([.. Enumerable.Range(1, 20)]) }, source.Token));
+        })).ToArray();
+        await Task.WhenAll(requests);
+        await AssertFreeAsync(engine);
+    }
+
+    private static async Task AssertFreeAsync(SLoRAEngine engine)
+    {
+        for (var i = 0; i < 500 && engine.GetStatistics() is { } now && (now.KvPages > 0 || now.Running > 0); i++)
+        {
+            await Task.Delay(10);
+        }
+
+        Assert.Equal((0, 0, 0), engine.GetStatistics() is var now2 ? (now2.KvPages, now2.Running, now2.Queued) : default);
+        await engine.CheckAsync();
+    }
+}
