@@ -175,7 +175,7 @@ sanitized_tests() { # preset, environment
 }
 
 verb_asan() { sanitized_tests asan ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; }
-verb_tsan() { sanitized_tests tsan TSAN_OPTIONS=halt_on_error=1; }
+verb_tsan() { sanitized_tests tsan TSAN_OPTIONS=halt_on_error=1:allocator_may_return_null=1; }
 
 verb_pack() {
   setup

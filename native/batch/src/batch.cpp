@@ -29,6 +29,7 @@ int compare_adapters(std::span<const AdapterUse> a, std::span<const AdapterUse> 
 struct BatchStaging::Layout {
   int64_t tokens = 0, rows = 0, outputs = 0, samples = 0, biases = 0;
   int64_t segments = 0, entries = 0, adapter_pages = 0, table_stride = 0;
+  int32_t max_row_tokens = 0, max_context = 0, max_segment_tokens = 0, max_lora_rank = 0;
   uint64_t token_slot, token_position, token_page, row_offsets, page_table, output_rows,
       segment_begin, segment_end, segment_output_begin, segment_output_end, entry_offsets,
       entry_list, adapter_refs, lora_pages, sample_rows, bias_tokens, bias_values;
@@ -78,9 +79,12 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const
   Layout layout;
   layout.rows = static_cast<int64_t>(rows.size());
   const RowInput* previous = nullptr;
+  int32_t segment_tokens = 0;
   for (const int32_t row_idx : order_) {
     const RowInput& row = rows[static_cast<size_t>(row_idx)];
     layout.tokens += row.num_tokens;
+    layout.max_row_tokens = std::max(layout.max_row_tokens, row.num_tokens);
+    layout.max_context = std::max(layout.max_context, row.first_token + row.num_tokens);
     layout.outputs += row.wants_logits ? row.num_tokens : (row.wants_sample ? 1 : 0);
     if (row.wants_sample) {
       ++layout.samples;
@@ -89,11 +93,15 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const
     layout.table_stride = std::max(layout.table_stride, static_cast<int64_t>(row.pages.size()));
     const bool begins_segment =
         !previous || compare_adapters(previous->adapters, row.adapters) != 0;
+    segment_tokens = begins_segment ? row.num_tokens : segment_tokens + row.num_tokens;
+    if (!row.adapters.empty())
+      layout.max_segment_tokens = std::max(layout.max_segment_tokens, segment_tokens);
     if (begins_segment && !row.adapters.empty()) {
       ++layout.segments;
       layout.entries += static_cast<int64_t>(row.adapters.size());
       for (const AdapterUse& use : row.adapters) {
         layout.adapter_pages += static_cast<int64_t>(use.pages->size());
+        layout.max_lora_rank = std::max(layout.max_lora_rank, use.max_lora_rank);
         layout.has_epilogue |= use.has_epilogue;
         layout.has_wide |= use.wide != nullptr;
       }
@@ -241,6 +249,8 @@ Batch BatchStaging::device_view(const Layout& layout, int32_t modules_a_layer,
   batch.row_offsets = ints(layout.row_offsets);
   batch.page_table = ints(layout.page_table);
   batch.page_table_stride = layout.table_stride;
+  batch.max_row_tokens = layout.max_row_tokens;
+  batch.max_context = layout.max_context;
   batch.output_rows = ints(layout.output_rows);
   batch.lora.num_segments = static_cast<int32_t>(layout.segments);
   batch.lora.num_modules = modules_a_layer;
@@ -251,6 +261,9 @@ Batch BatchStaging::device_view(const Layout& layout, int32_t modules_a_layer,
   batch.lora.adapters =
       reinterpret_cast<const kernels::LoraAdapterRef*>(base + layout.adapter_refs);
   batch.lora.pages = ints(layout.lora_pages);
+  batch.lora.num_tokens = batch.num_tokens;
+  batch.lora.max_segment_tokens = layout.max_segment_tokens;
+  batch.lora.max_lora_rank = layout.max_lora_rank;
   batch.lora_t_floats = t_floats;
   batch.has_lora_epilogue = layout.has_epilogue;
   batch.has_wide_lora = layout.has_wide;

@@ -45,6 +45,10 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
       device::Buffer(backend_.device, device::MemoryKind::kDevice,
                      backend_.kernels->gemm_workspace_bytes(model_.weights->dtype(), t, widest));
 
+  attention_workspace_ = device::Buffer(
+      backend_.device, device::MemoryKind::kDevice,
+      backend_.kernels->attention_workspace_bytes(t, config.num_heads, config.head_size));
+
   const std::vector<float> table = model::rope_table(config, max_context);
   const uint64_t table_bytes = table.size() * sizeof(float);
   rope_table_ = device::Buffer(backend_.device, device::MemoryKind::kDevice, table_bytes);
@@ -76,8 +80,9 @@ void ForwardPass::make_room(int32_t outputs, int64_t lora_t_floats) {
   if (lora_t_floats > lora_t_floats_) {
     // Half as much again: adapters of growing rank should not each cost a wait.
     lora_t_floats_ = lora_t_floats + lora_t_floats / 2;
+    const int64_t partials = backend_.kernels->lora_partials(1);
     lora_t_ = device::Buffer(backend_.device, device::MemoryKind::kDevice,
-                             static_cast<uint64_t>(lora_t_floats_) * sizeof(float));
+                             static_cast<uint64_t>(lora_t_floats_ * partials) * sizeof(float));
   }
 }
 
@@ -195,6 +200,7 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   params.y = y;
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
+  params.y_dtype = activation_dtype_;
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
   lora(stream, batch, group(kind), layer_idx, x, x_stride, y, matrix.n);
 }
@@ -224,6 +230,8 @@ void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup&
   expand.page_dtype = model_.weights->dtype();
   expand.layer_idx = layer_idx;
   expand.num_fused = group.count;
+  expand.in_dim = group.in_dim;
+  shrink.t_stride = expand.t_stride = lora_t_floats_;
   expand.slice = arena_.slice(layer_idx);
   expand.page_bytes = arena_.geometry().page_bytes;
   for (int32_t i = 0; i < group.count; ++i) {
@@ -309,6 +317,9 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   attention.scale = config.attention_scale;
   attention.softcap = config.attention_softcap;
   attention.window = config.windows[static_cast<size_t>(layer_idx)];
+  attention.max_row_tokens = batch.max_row_tokens;
+  attention.max_context = batch.max_context;
+  attention.workspace = attention_workspace_.data();
   expect_launched(backend_.kernels->attention(stream, &attention), "attention");
 
   // A tensor-parallel group adds its ranks' parts of delta_ here and after down, LoRA included.
@@ -361,6 +372,7 @@ void ForwardPass::head(void* stream, const batch::Batch& batch) {
   params.y = logits_.data();
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
+  params.y_dtype = core::DType::kF32;
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
   if (batch.has_wide_lora) lora_head(stream, batch, params);
   if (model_.config->final_softcap <= 0) return;

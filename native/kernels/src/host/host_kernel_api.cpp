@@ -33,6 +33,9 @@ uint64_t sample_workspace_bytes(int64_t num_rows, int64_t vocab_size) {
   return static_cast<uint64_t>(num_rows * kSampleScratchArrays * vocab_size) * sizeof(float);
 }
 
+int32_t lora_partials(int64_t) { return 1; }
+uint64_t attention_workspace_bytes(int64_t, int32_t, int32_t) { return 0; }
+
 // The stream's thread cannot report: what a kernel cannot run is refused here.
 bool can_run(const WeightPackParams& params) { return supports_dtype(params.dst_dtype) == 1; }
 bool can_run(const WeightFillParams& params) { return supports_dtype(params.dtype) == 1; }
@@ -43,7 +46,8 @@ bool can_run(const NormParams& params) {
   return params.activation_dtype == DType::kF32 && !(params.row_indices && params.delta);
 }
 bool can_run(const GemmParams& params) {
-  return supports_dtype(params.weight_dtype) == 1 && params.activation_dtype == DType::kF32;
+  return supports_dtype(params.weight_dtype) == 1 && params.activation_dtype == DType::kF32 &&
+         params.y_dtype == DType::kF32;
 }
 bool can_run(const RopeKvParams& params) {
   return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1 &&
@@ -108,6 +112,8 @@ constexpr KernelApi make_table() {
   api.lora_epilogue = enqueue<run_lora_epilogue, LoraEpilogueParams>;
   api.lora_embed = enqueue<run_lora_embed, LoraEmbedParams>;
   api.lora_head = enqueue<run_lora_head, LoraHeadParams>;
+  api.lora_partials = lora_partials;
+  api.attention_workspace_bytes = attention_workspace_bytes;
   return api;
 }
 

@@ -10,7 +10,7 @@
 
 namespace slora::device {
 
-inline constexpr uint32_t kDeviceApiVersion = 1;
+inline constexpr uint32_t kDeviceApiVersion = 2;
 
 struct ApiError {
   char message[512];
@@ -65,6 +65,14 @@ struct DeviceApi {
   // passed the copy.
   int32_t (*copy_async)(void* stream, void* destination, const void* source, uint64_t bytes,
                         ApiError* error);
+
+  // Graphs: null on a backend without them. Between begin and end, work enqueued on `stream` is
+  // recorded and not run. A launch runs it on a stream as if enqueued there again, with the same
+  // parameters and addresses.
+  int32_t (*graph_begin)(void* stream, ApiError* error) = nullptr;
+  int32_t (*graph_end)(void* stream, void** out_graph, ApiError* error) = nullptr;
+  int32_t (*graph_launch)(void* graph, void* stream, ApiError* error) = nullptr;
+  void (*graph_destroy)(void* graph) = nullptr;
 };
 
 }  // namespace slora::device

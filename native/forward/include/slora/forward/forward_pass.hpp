@@ -96,6 +96,7 @@ class ForwardPass {
   device::Buffer lora_t_;
   device::Buffer logits_;  // [outputs, V] fp32
   device::Buffer workspace_;
+  device::Buffer attention_workspace_;
 };
 
 }  // namespace slora::forward

@@ -20,7 +20,7 @@
 
 namespace slora::kernels {
 
-inline constexpr uint32_t kKernelApiVersion = 2;
+inline constexpr uint32_t kKernelApiVersion = 3;
 
 using core::DType;
 using core::WideModule;
@@ -101,14 +101,15 @@ struct GemmParams {
   int64_t x_stride;
   const void* w;  // packed [N, K]
   DType weight_dtype;
-  DType activation_dtype;  // of x and y
+  DType activation_dtype;  // of x
   int64_t m;
   int64_t n;
   int64_t k;
   const float* bias;  // [N] or null
   void* y;            // [M, N], row stride y_stride elements
   int64_t y_stride;
-  void* workspace;  // gemm_workspace_bytes(weight_dtype, M, K)
+  void* workspace;              // gemm_workspace_bytes(weight_dtype, M, K)
+  DType y_dtype = DType::kF32;  // fp32 (logits), or activation_dtype
 };
 
 // Semantics  each head h of q and k: h[d] *= rsqrt(mean(h^2) + eps) * (weight_offset + weight[d]),
@@ -147,7 +148,7 @@ struct RopeKvParams {
   DType page_dtype;
   const float* rope_table;        // [max_context, rotary_size]: cos of pairs, then sin of pairs
   const int32_t* token_position;  // [T]
-  const int32_t* token_page;      // [T] page id of the token's KV
+  const int32_t* token_page;      // [T] page id of the token's KV; < 0: padding, nothing is written
   int32_t num_tokens;
   int32_t num_heads;
   int32_t num_kv_heads;
@@ -162,7 +163,7 @@ struct RopeKvParams {
 // window, position] Row s of the batch holds tokens [row_offsets[s], row_offsets[s + 1]); its pages
 // are page_table[s * page_table_stride
 // ...], and the token's own K and V are already in them. window <= 0: none. softcap <= 0: none,
-// else scores = softcap * tanh(scores / softcap).
+// else scores = softcap * tanh(scores / softcap). A row without tokens is padding.
 struct AttentionParams {
   const void* q;  // [T, q_stride]; head n at column n * D
   int64_t q_stride;
@@ -184,6 +185,10 @@ struct AttentionParams {
   float scale;
   float softcap;
   int32_t window;
+  // Bounds that shape the launch; those of a graph cover every batch that it will run.
+  int32_t max_row_tokens = 0;  // tokens of one row of this batch; 0: not known
+  int32_t max_context = 0;     // positions of one sequence; 0: page_table_stride pages
+  void* workspace = nullptr;   // attention_workspace_bytes(...)
 };
 
 enum class Activation : int32_t { kSilu = 0, kGeluTanh = 1 };
@@ -230,6 +235,11 @@ struct LoraBatch {
   const LoraEntry* entries;        // [E]
   const LoraAdapterRef* adapters;  // [A]
   const int32_t* pages;
+  // Bounds that shape the launch; those of a graph cover every batch that it will run, and segments
+  // past the batch's own are empty there (begin = end). 0: not known.
+  int32_t num_tokens = 0;          // of the whole batch, rows without adapters included
+  int32_t max_segment_tokens = 0;  // tokens of one segment
+  int32_t max_lora_rank = 0;       // of any module of any adapter in the batch
 };
 
 // MBGMV / MBGMM, first half.
@@ -248,6 +258,9 @@ struct LoraShrinkParams {
   const uint8_t* slice;
   int64_t page_bytes;
   float* t;
+  // With lora_partials(num_tokens) > 1 a backend may write that many partial sums, `t_stride`
+  // floats apart, which its own expand adds up in order.
+  int64_t t_stride = 0;
 };
 
 // MBGMV / MBGMM, second half.
@@ -267,6 +280,8 @@ struct LoraExpandParams {
   int64_t column_offset[kMaxFusedModules];
   const uint8_t* slice;
   int64_t page_bytes;
+  int64_t t_stride = 0;  // as the shrink's
+  int64_t in_dim = 0;    // the shrink's: both halves cut the sum alike
 };
 
 // Semantics  y[row, column_offset_j + o] = y[...] * factor_j[o] + weight * offset_j[o]; entries in
@@ -324,7 +339,7 @@ struct LoraHeadParams {
 
 // One token to sample. Ranges are those of slora_sampling_options.
 struct SampleRow {
-  int32_t logits_row;
+  int32_t logits_row;  // < 0: padding, nothing is written
   int32_t history_slot;
   int32_t prompt_tokens;
   int32_t history_tokens;  // before this sample; also where the token is written and the
@@ -395,6 +410,11 @@ struct KernelApi {
   int32_t (*lora_epilogue)(void* stream, const LoraEpilogueParams* params);
   int32_t (*lora_embed)(void* stream, const LoraEmbedParams* params);
   int32_t (*lora_head)(void* stream, const LoraHeadParams* params);
+
+  // Most partial sums of the LoRA intermediate in a batch of num_tokens tokens, the most for the
+  // fewest tokens; host: 1.
+  int32_t (*lora_partials)(int64_t num_tokens);
+  uint64_t (*attention_workspace_bytes)(int64_t num_tokens, int32_t num_heads, int32_t head_size);
 };
 
 // The host backend's table, for the best instruction set of this machine ("generic", "avx2",
