@@ -311,13 +311,15 @@ void Engine::collect(StepView& out_view) {
     --row.sequence->num_in_flight;
   }
   for (adapter::Adapter* adapter : step.adapters) --adapter->num_in_flight;
+  // Before sequences leave: a sequence may be the last to hold an adapter that the step names by
+  // pointer.
+  for (adapter::Adapter* adapter : step.adapters) forget_if_unused(*adapter);
+  step.adapters.clear();
   std::erase_if(leaving_, [this](const std::unique_ptr<Sequence>& sequence) {
     if (sequence->num_in_flight > 0) return false;
     destroy_sequence(*sequence);
     return true;
   });
-  // A revision that was unloaded and lost its last sequence while this step still read its pages.
-  for (adapter::Adapter* adapter : step.adapters) forget_if_unused(*adapter);
 }
 
 size_t Engine::take_residency_events(adapter::ResidencyEvent* out_events, size_t capacity) {

@@ -1,0 +1,171 @@
+// y = x W^T (+ bias): few rows by our own kernel, many by cuBLASLt, what neither takes by a plain
+// loop.
+#include <algorithm>
+#include <array>
+#include <map>
+#include <mutex>
+
+#include "src/cuda/common.cuh"
+#include "src/cuda/cuda_kernels.hpp"
+#include "src/cuda/gemm_decode.cuh"
+
+namespace slora::kernels::cuda {
+namespace {
+
+// What NVIDIA recommends for Hopper; enough for every split that the heuristics choose.
+constexpr uint64_t kWorkspaceBytes = 32u << 20;
+
+cudaDataType_t blas_type(DType dtype) {
+  return dtype == DType::kF32 ? CUDA_R_32F : dtype == DType::kBF16 ? CUDA_R_16BF : CUDA_R_16F;
+}
+
+// Algorithms by shape: asking the heuristics costs tens of microseconds.
+class BlasPlans {
+ public:
+  using Key = std::array<int64_t, 8>;
+
+  struct Plan {
+    cublasLtMatmulDesc_t matmul = nullptr;
+    cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
+    cublasLtMatmulAlgo_t algorithm{};
+    bool exists = false;
+  };
+
+  const Plan& get(cublasLtHandle_t blas, const GemmParams& params) {
+    const Key key = {reinterpret_cast<int64_t>(blas),
+                     static_cast<int64_t>(params.weight_dtype),
+                     static_cast<int64_t>(params.y_dtype),
+                     params.m,
+                     params.n,
+                     params.k,
+                     params.x_stride,
+                     params.y_stride};
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto [it, is_new] = plans_.try_emplace(key);
+    if (is_new) it->second = make(blas, params);
+    return it->second;
+  }
+
+ private:
+  // Row-major y [M, N] = x W^T is column-major y^T [N, M] = W (as [K, N] transposed) x^T.
+  static Plan make(cublasLtHandle_t blas, const GemmParams& params) {
+    Plan plan;
+    const cublasOperation_t transposed = CUBLAS_OP_T;
+    const cudaDataType_t type = blas_type(params.weight_dtype);
+    cublasLtMatmulPreference_t preference = nullptr;
+    cublasLtMatmulHeuristicResult_t found{};
+    int count = 0;
+    const uint64_t workspace = kWorkspaceBytes;
+    // CUBLAS_COMPUTE_32F: fp32 products of fp32 operands, no TF32.
+    const bool is_made =
+        cublasLtMatmulDescCreate(&plan.matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
+            CUBLAS_STATUS_SUCCESS &&
+        cublasLtMatmulDescSetAttribute(plan.matmul, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                       sizeof transposed) == CUBLAS_STATUS_SUCCESS &&
+        cublasLtMatrixLayoutCreate(&plan.w, type, static_cast<uint64_t>(params.k),
+                                   static_cast<uint64_t>(params.n),
+                                   params.k) == CUBLAS_STATUS_SUCCESS &&
+        cublasLtMatrixLayoutCreate(&plan.x, type, static_cast<uint64_t>(params.k),
+                                   static_cast<uint64_t>(params.m),
+                                   params.x_stride) == CUBLAS_STATUS_SUCCESS &&
+        cublasLtMatrixLayoutCreate(&plan.y, blas_type(params.y_dtype),
+                                   static_cast<uint64_t>(params.n), static_cast<uint64_t>(params.m),
+                                   params.y_stride) == CUBLAS_STATUS_SUCCESS &&
+        cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
+        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                             &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS;
+    if (is_made) {
+      plan.exists =
+          cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y,
+                                         preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
+          count > 0;
+      plan.algorithm = found.algo;
+    }
+    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    return plan;
+  }
+
+  std::mutex mutex_;
+  std::map<Key, Plan> plans_;  // for the life of the process, as the plugin is
+};
+
+BlasPlans& blas_plans() {
+  static BlasPlans* const plans = new BlasPlans;
+  return *plans;
+}
+
+// One warp an output. For shapes that no other path takes.
+template <typename T, typename Y>
+__global__ void gemm_any_kernel(GemmParams params) {
+  wait_for_inputs();
+  const int64_t warps_a_block = blockDim.x / 32;
+  const int64_t count = params.m * params.n;
+  for (int64_t i = blockIdx.x * warps_a_block + threadIdx.x / 32; i < count;
+       i += gridDim.x * warps_a_block) {
+    const int64_t m = i / params.n, n = i % params.n;
+    const T* x = static_cast<const T*>(params.x) + m * params.x_stride;
+    const T* w = static_cast<const T*>(params.w) + n * params.k;
+    float sum = 0;
+    for (int64_t k = threadIdx.x % 32; k < params.k; k += 32)
+      sum += to_float(x[k]) * to_float(w[k]);
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 != 0) continue;
+    if (params.bias) sum += params.bias[n];
+    static_cast<Y*>(params.y)[m * params.y_stride + n] = from_float<Y>(sum);
+  }
+}
+
+template <typename Y>
+__global__ void add_bias_kernel(GemmParams params) {
+  wait_for_inputs();
+  allow_next();
+  const int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (n >= params.n) return;
+  const float bias = params.bias[n];
+  for (int64_t m = blockIdx.y; m < params.m; m += gridDim.y) {
+    Y* y = static_cast<Y*>(params.y) + m * params.y_stride + n;
+    *y = from_float<Y>(to_float(*y) + bias);
+  }
+}
+
+int32_t gemm_any(void* stream, const GemmParams& params) {
+  const int64_t blocks =
+      std::min<int64_t>(ceil_div(params.m * params.n, 8), int64_t{device_of(stream).sm_count} * 16);
+  const dim3 grid(static_cast<unsigned>(blocks));
+  return with_dtype(params.weight_dtype, [&](auto element) {
+    using T = decltype(element);
+    return params.y_dtype == DType::kF32
+               ? launch(stream, gemm_any_kernel<T, float>, grid, dim3(256), 0, params)
+               : launch(stream, gemm_any_kernel<T, T>, grid, dim3(256), 0, params);
+  });
+}
+
+}  // namespace
+
+uint64_t gemm_workspace_bytes(DType, int64_t, int64_t) { return kWorkspaceBytes; }
+
+int32_t gemm(void* stream, const GemmParams* params) {
+  if (params->weight_dtype != params->activation_dtype ||
+      (params->y_dtype != DType::kF32 && params->y_dtype != params->activation_dtype))
+    return kUnsupported;
+  if (params->m == 0) return kOk;
+  device::cuda::CudaDevice& device = device_of(stream);
+  if (can_gemm_decode(device, *params)) return gemm_decode(stream, *params);
+  const BlasPlans::Plan& plan = blas_plans().get(device.blas, *params);
+  if (!plan.exists) return gemm_any(stream, *params);
+  const float one = 1, zero = 0;
+  if (cublasLtMatmul(device.blas, plan.matmul, &one, params->w, plan.w, params->x, plan.x, &zero,
+                     params->y, plan.y, params->y, plan.y, &plan.algorithm, params->workspace,
+                     kWorkspaceBytes, raw(stream)) != CUBLAS_STATUS_SUCCESS) {
+    const int32_t status = launch_status();
+    return status ? status : static_cast<int32_t>(core::Status::kBackend);
+  }
+  if (!params->bias) return kOk;
+  const dim3 grid(static_cast<unsigned>(ceil_div(params->n, 256)),
+                  static_cast<unsigned>(std::min<int64_t>(params->m, 64)));
+  return with_dtype(params->y_dtype, [&](auto element) {
+    return launch(stream, add_bias_kernel<decltype(element)>, grid, dim3(256), 0, *params);
+  });
+}
+
+}  // namespace slora::kernels::cuda

@@ -1,0 +1,12 @@
+// Matmuls of few rows (M <= 16), bound by reading W once. bf16 and fp16.
+#pragma once
+
+#include "src/cuda/common.cuh"
+
+namespace slora::kernels::cuda {
+
+// Whether gemm_decode can run it (shape, dtype, alignment, device).
+bool can_gemm_decode(const device::cuda::CudaDevice& device, const GemmParams& params);
+int32_t gemm_decode(void* stream, const GemmParams& params);
+
+}  // namespace slora::kernels::cuda
