@@ -34,6 +34,8 @@ struct BatchStaging::Layout {
       segment_begin, segment_end, segment_output_begin, segment_output_end, entry_offsets,
       entry_list, adapter_refs, lora_pages, sample_rows, bias_tokens, bias_values;
   uint64_t bytes = 0;
+  // What the batch itself fills; the counts above are room, and more of it for a shape.
+  int64_t used_tokens = 0, used_outputs = 0, used_entries = 0, used_samples = 0;
   bool has_epilogue = false, has_wide = false;
 
   uint64_t take(int64_t count, size_t element_bytes) {
@@ -43,12 +45,25 @@ struct BatchStaging::Layout {
     return offset;
   }
 
+  // Room for any batch of the shape.
+  void widen(const DecodeShape& shape) {
+    tokens = rows = outputs = samples = segments = shape.rows;
+    entries = int64_t{shape.rows} * kEntriesARow;
+    biases = kMaxShapeBiases;
+    table_stride = shape.table_stride;
+    max_row_tokens = 1;
+    max_context = 0;  // not known: page_table_stride pages
+    max_segment_tokens = shape.rows;
+    max_lora_rank = shape.max_lora_rank;
+    has_epilogue = shape.has_epilogue;
+    if (shape.max_lora_rank == 0) segments = 0;
+  }
+
   void place() {
     token_slot = take(tokens, 4);
     token_position = take(tokens, 4);
     token_page = take(tokens, 4);
     row_offsets = take(rows + 1, 4);
-    page_table = take(rows * table_stride, 4);
     output_rows = take(outputs, 4);
     segment_begin = take(segments, 4);
     segment_end = take(segments, 4);
@@ -57,10 +72,12 @@ struct BatchStaging::Layout {
     entry_offsets = take(segments + 1, 4);
     entry_list = take(entries, sizeof(kernels::LoraEntry));
     adapter_refs = take(entries, sizeof(kernels::LoraAdapterRef));
-    lora_pages = take(adapter_pages, 4);
     sample_rows = take(samples, sizeof(kernels::SampleRow));
     bias_tokens = take(biases, 4);
     bias_values = take(biases, 4);
+    page_table = take(rows * table_stride, 4);
+    // Last: its length is no part of a shape.
+    lora_pages = take(adapter_pages, 4);
   }
 };
 
@@ -108,15 +125,19 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const
     }
     previous = &row;
   }
-  layout.place();
+  layout.used_tokens = layout.tokens;
+  layout.used_outputs = layout.outputs;
+  layout.used_entries = layout.entries;
+  layout.used_samples = layout.samples;
   return layout;
 }
 
-void BatchStaging::reserve(uint64_t bytes) {
-  if (pinned_.bytes() >= bytes) return;
+void BatchStaging::reserve(uint64_t bytes, bool with_device_block) {
   const uint64_t grown = std::max<uint64_t>(bytes + bytes / 2, 1 << 16);
-  pinned_ = device::Buffer(device_, device::MemoryKind::kPinned, grown);
-  on_device_ = device::Buffer(device_, device::MemoryKind::kDevice, grown);
+  if (pinned_.bytes() < bytes)
+    pinned_ = device::Buffer(device_, device::MemoryKind::kPinned, grown);
+  if (with_device_block && on_device_.bytes() < bytes)
+    on_device_ = device::Buffer(device_, device::MemoryKind::kDevice, grown);
 }
 
 // Host addresses of the tables in the pinned block, and how far each is filled.
@@ -143,8 +164,8 @@ class BatchStaging::Writer {
   // Places the intermediate of every entry; returns its size in floats.
   int64_t finish() {
     ints(layout_.row_offsets)[rows_] = tokens_;
-    SLORA_CHECK(tokens_ == layout_.tokens && outputs_ == layout_.outputs &&
-                entries_ == layout_.entries);
+    SLORA_CHECK(tokens_ == layout_.used_tokens && outputs_ == layout_.used_outputs &&
+                entries_ == layout_.used_entries && samples_ == layout_.used_samples);
     int64_t t_floats = 0;
     for (int32_t g = 0; g < segments_; ++g) {
       const int64_t rows = ints(layout_.segment_end)[g] - ints(layout_.segment_begin)[g];
@@ -155,10 +176,31 @@ class BatchStaging::Writer {
         t_floats += rows * kernels::kMaxFusedModules * entry.t_stride;
       }
     }
+    pad();
     return t_floats;
   }
 
  private:
+  // Rows, segments and samples past the batch's own.
+  void pad() {
+    for (int64_t i = tokens_; i < layout_.tokens; ++i) {
+      ints(layout_.token_slot)[i] = ints(layout_.token_position)[i] = 0;
+      ints(layout_.token_page)[i] = -1;
+    }
+    for (int64_t i = rows_; i < layout_.rows; ++i) ints(layout_.row_offsets)[i + 1] = tokens_;
+    for (int64_t i = outputs_; i < layout_.outputs; ++i)
+      ints(layout_.output_rows)[i] = static_cast<int32_t>(i);
+    for (int64_t g = segments_; g < layout_.segments; ++g) {
+      ints(layout_.segment_begin)[g] = ints(layout_.segment_end)[g] = 0;
+      ints(layout_.segment_output_begin)[g] = ints(layout_.segment_output_end)[g] = 0;
+      ints(layout_.entry_offsets)[g + 1] = entries_;
+    }
+    for (int64_t i = samples_; i < layout_.samples; ++i) {
+      at<kernels::SampleRow>(layout_.sample_rows)[i] = {};
+      at<kernels::SampleRow>(layout_.sample_rows)[i].logits_row = -1;
+    }
+  }
+
   template <typename T>
   T* at(uint64_t offset) const {
     return reinterpret_cast<T*>(block_ + offset);
@@ -233,9 +275,8 @@ class BatchStaging::Writer {
 };
 
 // The block's tables as kernels see them, at their addresses on the device.
-Batch BatchStaging::device_view(const Layout& layout, int32_t modules_a_layer,
-                                int64_t t_floats) const {
-  const uint8_t* const base = on_device_.data();
+Batch BatchStaging::device_view(const uint8_t* base, const Layout& layout, int32_t modules_a_layer,
+                                int64_t t_floats) {
   auto ints = [base](uint64_t offset) { return reinterpret_cast<const int32_t*>(base + offset); };
   Batch batch{};
   batch.num_tokens = static_cast<int32_t>(layout.tokens);
@@ -275,20 +316,83 @@ Batch BatchStaging::device_view(const Layout& layout, int32_t modules_a_layer,
   return batch;
 }
 
-Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page,
-                         int32_t modules_a_layer, device::Stream& stream,
-                         std::vector<RowOutput>& out_outputs) {
-  sort_rows(rows);
-  const Layout layout = measure(rows);
-  reserve(layout.bytes);
+int64_t BatchStaging::write(std::span<const RowInput> rows, const Layout& layout,
+                            int32_t tokens_per_page, std::vector<RowOutput>& out_outputs) {
   out_outputs.assign(rows.size(), RowOutput{-1, 0, 0});
   Writer writer(pinned_.data(), layout, tokens_per_page);
   for (const int32_t row_idx : order_) {
     writer.add(rows[static_cast<size_t>(row_idx)], out_outputs[static_cast<size_t>(row_idx)]);
   }
-  const int64_t t_floats = writer.finish();
+  return writer.finish();
+}
+
+Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page,
+                         int32_t modules_a_layer, device::Stream& stream,
+                         std::vector<RowOutput>& out_outputs) {
+  sort_rows(rows);
+  Layout layout = measure(rows);
+  layout.place();
+  reserve(layout.bytes, true);
+  const int64_t t_floats = write(rows, layout, tokens_per_page, out_outputs);
   stream.copy(on_device_.data(), pinned_.data(), layout.bytes);
-  return device_view(layout, modules_a_layer, t_floats);
+  return device_view(on_device_.data(), layout, modules_a_layer, t_floats);
+}
+
+bool BatchStaging::pack_shape(std::span<const RowInput> rows, const DecodeShape& shape,
+                              int32_t tokens_per_page, int32_t modules_a_layer,
+                              device::Stream& stream, const device::Buffer& target,
+                              std::vector<RowOutput>& out_outputs, Batch& out_batch,
+                              uint64_t& out_bytes) {
+  sort_rows(rows);
+  Layout layout = measure(rows);
+  layout.widen(shape);
+  layout.place();
+  out_bytes = layout.bytes;
+  if (target.bytes() < layout.bytes) return false;
+  reserve(layout.bytes, false);
+  const int64_t t_floats = write(rows, layout, tokens_per_page, out_outputs);
+  stream.copy(target.data(), pinned_.data(), layout.bytes);
+  out_batch = device_view(target.data(), layout, modules_a_layer, t_floats);
+  return true;
+}
+
+namespace {
+
+// Rows are rounded up by at most an eighth beyond eight: a matmul's time grows by less.
+int32_t ladder_rows(int32_t rows) {
+  int32_t step = 1;
+  while (step * 8 < rows) step *= 2;
+  return (rows + step - 1) / step * step;
+}
+
+int32_t power_of_two_above(int32_t value, int32_t least) {
+  while (least < value) least *= 2;
+  return least;
+}
+
+}  // namespace
+
+std::optional<DecodeShape> decode_shape(std::span<const RowInput> rows, int32_t max_rows) {
+  DecodeShape shape;
+  size_t entries = 0, biases = 0;
+  int32_t longest = 1;
+  for (const RowInput& row : rows) {
+    if (row.num_tokens != 1 || !row.wants_sample || row.wants_logits) return std::nullopt;
+    longest = std::max(longest, static_cast<int32_t>(row.pages.size()));
+    biases += row.bias_tokens.size();
+    entries += row.adapters.size();
+    for (const AdapterUse& use : row.adapters) {
+      if (use.wide) return std::nullopt;
+      // Ranks of one octave share a graph.
+      shape.max_lora_rank = std::max(shape.max_lora_rank, power_of_two_above(use.max_lora_rank, 8));
+      shape.has_epilogue |= use.has_epilogue;
+    }
+  }
+  shape.rows = std::min(ladder_rows(static_cast<int32_t>(rows.size())), max_rows);
+  shape.table_stride = power_of_two_above(longest, 64);
+  if (entries > static_cast<size_t>(shape.rows) * kEntriesARow || biases > kMaxShapeBiases)
+    return std::nullopt;
+  return shape;
 }
 
 }  // namespace slora::batch

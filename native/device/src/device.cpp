@@ -71,6 +71,25 @@ void Stream::copy(void* destination, const void* source, uint64_t bytes) {
   expect(device_->api().copy_async(handle_, destination, source, bytes, &error), error);
 }
 
+void Stream::begin_recording() {
+  ApiError error{};
+  expect(device_->api().graph_begin(handle_, &error), error);
+}
+
+std::unique_ptr<Graph> Stream::end_recording() {
+  ApiError error{};
+  void* graph = nullptr;
+  expect(device_->api().graph_end(handle_, &graph, &error), error);
+  return std::make_unique<Graph>(device_, graph);
+}
+
+void Stream::launch(const Graph& graph) {
+  ApiError error{};
+  expect(device_->api().graph_launch(graph.handle(), handle_, &error), error);
+}
+
+Graph::~Graph() { device_->api().graph_destroy(handle_); }
+
 Event::Event(std::shared_ptr<Device> device) : device_(std::move(device)) {
   ApiError error{};
   expect(device_->api().event_create(device_->handle(), &handle_, &error), error);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "graph_cache.hpp"
 #include "slora/core/check.hpp"
 #include "slora/core/log.hpp"
 #include "step.hpp"
@@ -118,6 +119,7 @@ Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options)
   sample_workspace_ = device::Buffer(device, device::MemoryKind::kDevice,
                                      model_->backend.kernels->sample_workspace_bytes(
                                          limits_.max_batch_rows, model_->config.vocab_size));
+  graphs_ = std::make_unique<GraphCache>(*device);
   for (int i = 0; i < kStepsInFlight; ++i) {
     steps_.push_back(std::make_unique<Step>(device));
     steps_.back()->results = device::Buffer(device, device::MemoryKind::kPinned, layout.bytes);

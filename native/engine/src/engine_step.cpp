@@ -2,6 +2,7 @@
 // half, collect.
 #include <algorithm>
 
+#include "graph_cache.hpp"
 #include "slora/core/check.hpp"
 #include "slora/engine/engine.hpp"
 #include "step.hpp"
@@ -27,6 +28,7 @@ Status Engine::submit(std::span<const PlanRow> rows,
     // Steps in flight use the buffers that are about to be replaced.
     compute_.synchronize();
     forward_.make_room(step.num_outputs, step.lora_t_floats);
+    graphs_->clear();
   }
   const Status reserved = reserve(step);
   if (reserved != Status::kOk) return reserved;
@@ -195,15 +197,44 @@ void Engine::launch(Step& step) {
     input.bias_values = sequence.bias_values;
     step.inputs.push_back(input);
   }
-  const batch::Batch batch =
-      step.staging.pack(step.inputs, arena_.geometry().tokens_per_page,
-                        model_->modules.num_modules(), compute_, step.outputs);
-  for (size_t i = 0; i < step.rows.size(); ++i) step.rows[i].output = step.outputs[i];
   for (adapter::Adapter* adapter : step.adapters) residency_.order_after_load(*adapter, compute_);
-  forward_.run(compute_, batch, {history_.as<int32_t>(), history_stride_});
-  sample(batch);
+  batch::Batch batch{};
+  if (!launch_shape(step, batch)) {
+    batch = step.staging.pack(step.inputs, arena_.geometry().tokens_per_page,
+                              model_->modules.num_modules(), compute_, step.outputs);
+    forward_.run(compute_, batch, {history_.as<int32_t>(), history_stride_});
+    sample(batch);
+  }
+  for (size_t i = 0; i < step.rows.size(); ++i) step.rows[i].output = step.outputs[i];
   copy_results(step, batch);
   step.end.record(compute_);
+}
+
+// Runs a decode step by its shape's recording. False if it has none; then nothing was enqueued.
+bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
+  if (!graphs_->is_enabled()) return false;
+  const auto shape = batch::decode_shape(step.inputs, limits_.max_batch_rows);
+  if (!shape) return false;
+  const int32_t num_modules = model_->modules.num_modules();
+  uint64_t bytes = 0;
+  const auto pack = [&] {
+    return step.staging.pack_shape(step.inputs, *shape, arena_.geometry().tokens_per_page,
+                                   num_modules, compute_, shape_block_, step.outputs, out_batch,
+                                   bytes);
+  };
+  if (!pack()) {
+    // Steps in flight read the block and recordings name it.
+    compute_.synchronize();
+    graphs_->clear();
+    shape_block_ = device::Buffer(model_->backend.device, device::MemoryKind::kDevice,
+                                  std::max<uint64_t>(2 * bytes, 1 << 20));
+    SLORA_CHECK(pack());
+  }
+  graphs_->run(*shape, compute_, [&] {
+    forward_.run(compute_, out_batch, {history_.as<int32_t>(), history_stride_});
+    sample(out_batch);
+  });
+  return true;
 }
 
 void Engine::sample(const batch::Batch& batch) {

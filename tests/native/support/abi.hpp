@@ -1,6 +1,7 @@
 // The C ABI for tests: owners for handles, and errors as exceptions that carry status and message.
 #pragma once
 
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -32,10 +33,16 @@ using ModelHandle = std::unique_ptr<slora_model, ModelDeleter>;
 using EngineHandle = std::unique_ptr<slora_engine, EngineDeleter>;
 using AdapterHandle = std::unique_ptr<slora_adapter, AdapterDeleter>;
 
+// The backend under test: the host's, or CUDA with SLORA_TEST_BACKEND=cuda.
+inline bool tests_cuda() {
+  const char* backend = std::getenv("SLORA_TEST_BACKEND");
+  return backend && std::strcmp(backend, "cuda") == 0;
+}
+
 inline ModelHandle load_model(const std::string& path, int32_t dtype, int32_t num_threads = 0) {
   slora_error error = SLORA_ERROR_INIT;
   slora_model_options options = SLORA_MODEL_OPTIONS_INIT;
-  options.backend = SLORA_BACKEND_HOST;
+  options.backend = tests_cuda() ? SLORA_BACKEND_CUDA : SLORA_BACKEND_HOST;
   options.path = path.data();
   options.path_bytes = path.size();
   options.compute_dtype = dtype;

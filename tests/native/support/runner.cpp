@@ -3,6 +3,7 @@
 #include "support/runner.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <deque>
 
@@ -261,6 +262,19 @@ bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 }  // namespace
+
+bool same_story(const Completion& a, const Completion& b) {
+  if (!tests_cuda()) return a == b;
+  constexpr float kNear = 1e-3f;
+  if (a.logits.size() != b.logits.size() || a.tokens.size() != b.tokens.size()) return false;
+  for (size_t i = 0; i < a.logits.size(); ++i)
+    if (!(std::fabs(a.logits[i] - b.logits[i]) <= kNear)) return false;
+  for (size_t t = 0; t < a.tokens.size(); ++t) {
+    if (!(std::fabs(a.logprobs[t] - b.logprobs[t]) <= kNear)) return false;
+    if (a.tokens[t] != b.tokens[t]) return true;
+  }
+  return true;
+}
 
 bool Completion::operator==(const Completion& other) const {
   if (tokens != other.tokens || !equal_bits(logprobs, other.logprobs) ||

@@ -28,6 +28,11 @@ struct Completion {
   bool operator==(const Completion& other) const;  // bitwise
 };
 
+// What a request may differ by between two batches: on the host backend nothing, bitwise. On CUDA
+// the order of sums depends on the batch's size: logits within 1e-3 and the same tokens up to a
+// place where two choices were closer than that.
+bool same_story(const Completion& a, const Completion& b);
+
 // Null `chaos`: every request that fits runs in each step, whole prompts first.
 struct RunOptions {
   std::mt19937* chaos = nullptr;

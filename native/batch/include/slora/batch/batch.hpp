@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -71,6 +72,27 @@ struct Batch {
   const float* bias_values;
 };
 
+// What a captured decode step is valid for: any batch of at most `rows` rows of one token and one
+// sample each, whatever its adapters and their ranks up to the bounds. A batch packed for a shape
+// has its tables at addresses and its counts at values that depend on the shape alone; rows past
+// its own are padding, as kernel_api.hpp describes it.
+struct DecodeShape {
+  int32_t rows = 0;
+  int32_t table_stride = 0;   // pages of one sequence
+  int32_t max_lora_rank = 0;  // 0: no row has an adapter
+  bool has_epilogue = false;
+
+  bool operator==(const DecodeShape&) const = default;
+};
+
+// Room for a shape's entries and logit biases; batches that need more have no shape.
+inline constexpr int32_t kEntriesARow = 2;
+inline constexpr int32_t kMaxShapeBiases = 1024;
+
+// The smallest shape of the ladder that covers `rows`, or none: only rows of one token that sample
+// and want no logits have one.
+std::optional<DecodeShape> decode_shape(std::span<const RowInput> rows, int32_t max_rows);
+
 // The pinned block a batch is packed into and its twin on the device. Grows, never shrinks; a step
 // in flight owns its block, so growing never touches memory that a copy reads.
 class BatchStaging {
@@ -82,14 +104,23 @@ class BatchStaging {
   Batch pack(std::span<const RowInput> rows, int32_t tokens_per_page, int32_t modules_a_layer,
              device::Stream& stream, std::vector<RowOutput>& out_outputs);
 
+  // The same for a shape, into `target` on the device, which all steps of the stream share. False
+  // if `target` is too small, with out_bytes what it must hold; then nothing was enqueued.
+  bool pack_shape(std::span<const RowInput> rows, const DecodeShape& shape, int32_t tokens_per_page,
+                  int32_t modules_a_layer, device::Stream& stream, const device::Buffer& target,
+                  std::vector<RowOutput>& out_outputs, Batch& out_batch, uint64_t& out_bytes);
+
  private:
   struct Layout;
   class Writer;
 
   void sort_rows(std::span<const RowInput> rows);
   Layout measure(std::span<const RowInput> rows) const;
-  void reserve(uint64_t bytes);
-  Batch device_view(const Layout& layout, int32_t modules_a_layer, int64_t t_floats) const;
+  void reserve(uint64_t bytes, bool with_device_block);
+  int64_t write(std::span<const RowInput> rows, const Layout& layout, int32_t tokens_per_page,
+                std::vector<RowOutput>& out_outputs);
+  static Batch device_view(const uint8_t* base, const Layout& layout, int32_t modules_a_layer,
+                           int64_t t_floats);
 
   std::shared_ptr<device::Device> device_;
   device::Buffer pinned_;

@@ -50,6 +50,25 @@ class Buffer {
 
 class Event;
 
+// Work recorded from a stream, to be run again as often as wanted. Only where the backend has
+// graphs (has_graphs).
+class Graph {
+ public:
+  Graph(std::shared_ptr<Device> device, void* handle)
+      : device_(std::move(device)), handle_(handle) {}
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  void* handle() const { return handle_; }
+
+ private:
+  std::shared_ptr<Device> device_;
+  void* handle_;
+};
+
+inline bool has_graphs(const Device& device) { return device.api().graph_begin != nullptr; }
+
 class Stream {
  public:
   Stream(std::shared_ptr<Device> device, StreamKind kind);
@@ -62,6 +81,10 @@ class Stream {
   void wait(const Event& event);
   // Both ends must stay valid until the stream has passed the copy.
   void copy(void* destination, const void* source, uint64_t bytes);
+  // What is enqueued between the two is recorded and not run.
+  void begin_recording();
+  std::unique_ptr<Graph> end_recording();
+  void launch(const Graph& graph);
 
  private:
   std::shared_ptr<Device> device_;

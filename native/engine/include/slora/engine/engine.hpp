@@ -96,6 +96,8 @@ struct StepNeeds {
   uint64_t rows, logprobs, logits;
 };
 
+class GraphCache;
+
 class Engine {
  public:
   Engine(std::shared_ptr<Model> model, const EngineOptions& options);
@@ -152,6 +154,7 @@ class Engine {
   core::Status reserve(Step& step);
   void prefetch(std::span<const uint64_t> adapter_ids);
   void launch(Step& step);
+  bool launch_shape(Step& step, batch::Batch& out_batch);
   void sample(const batch::Batch& batch);
   void copy_results(Step& step, const batch::Batch& batch);
   void commit(Step& step);
@@ -196,6 +199,8 @@ class Engine {
   std::mutex upload_mutex_;  // orders users of upload_ and its staging memory
 
   std::vector<std::unique_ptr<Step>> steps_;  // ring: steps oldest_ .. newest_ - 1 are in flight
+  std::unique_ptr<GraphCache> graphs_;
+  device::Buffer shape_block_;  // the tables of recorded steps, one for all steps in flight
   uint64_t oldest_ = 0;
   uint64_t newest_ = 0;
   uint64_t num_plans_ = 0;
