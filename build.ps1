@@ -6,7 +6,7 @@ param([string]$Verb = "", [Parameter(ValueFromRemainingArguments = $true)][strin
 $ErrorActionPreference = "Stop"
 Set-Location $PSScriptRoot
 
-$Verbs = "doctor build test lint format bindings demo slora bench asan tsan pack publish package-test ci" -split " "
+$Verbs = "doctor build test lint format bindings demo slora bench gpu-test asan tsan pack publish package-test ci" -split " "
 $Configuration = "Release"
 $Cli = "managed/SLoRA.Cli/bin/$Configuration/net10.0/slora.dll"
 
@@ -134,7 +134,7 @@ function Invoke-PackageTest {
 switch ($Verb) {
     "" { Show-Usage }
     "doctor" { Invoke-Doctor }
-    "build" { Invoke-Build }
+    "build" { if ($Rest -contains "--cuda") { Invoke-Checked bash @("build.sh", "build", "--cuda") } else { Invoke-Build } }
     "test" { Invoke-Test }
     "lint" { Invoke-Lint }
     "format" { Invoke-Format }
@@ -142,6 +142,7 @@ switch ($Verb) {
     "demo" { Invoke-Demo }
     "slora" { Invoke-Slora }
     "bench" { Invoke-Bench }
+    "gpu-test" { Invoke-Checked bash (@("tests/scripts/gpu_test.sh") + $Rest) }
     "asan" { Assert-Setup; Build-Native asan; Test-Native asan }
     "tsan" { Assert-Setup; Build-Native tsan; Test-Native tsan }
     "pack" { Invoke-Pack }

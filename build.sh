@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-readonly VERBS="doctor build test lint format bindings demo slora bench asan tsan pack publish package-test ci"
+readonly VERBS="doctor build test lint format bindings demo slora bench gpu-test asan tsan pack publish package-test ci"
 readonly CONFIGURATION=Release
 readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
 
@@ -19,7 +19,7 @@ usage() {
 usage: ./build.sh VERB [ARGS]
 
   doctor     says what is there, what is missing and how to get it
-  build      builds native and managed
+  build      builds native and managed                      [--cuda: the CUDA plugin too]
   test       builds and passes all tests; ends with one line "N passed, N failed"
   lint       checks formats, bindings and the C headers' rules
   format     mends formats
@@ -27,6 +27,7 @@ usage: ./build.sh VERB [ARGS]
   demo       serves the demo model with its 18 adapters and shows one mixed batch  [--once]
   slora      runs the command-line tool, for example: ./build.sh slora serve --help
   bench      measures kernels and steps on this machine      [ARGS of bench_step]
+  gpu-test   on a machine with a GPU: builds the CUDA plugin, passes the kernel and model tests on it
   asan       native tests under AddressSanitizer and UBSan
   tsan       native tests under ThreadSanitizer
   pack       NuGet packages with the native library, into out/packages
@@ -96,8 +97,31 @@ verb_doctor() {
   fi
 }
 
+# nvcc: whatever is installed, else Debian's (CUDA 11.8, of the component non-free, with the g++ 11 it needs).
+setup_cuda() {
+  local nvcc
+  for nvcc in nvcc /usr/local/cuda/bin/nvcc; do
+    if is_there "$nvcc"; then export CUDACXX=$nvcc; return; fi
+  done
+  local add='sed "s/^Components:.*/Components: contrib non-free/" /etc/apt/sources.list.d/debian.sources > /etc/apt/sources.list.d/debian-nonfree.sources'
+  local get='apt-get update -qq && apt-get install -y -qq --no-install-recommends nvidia-cuda-toolkit g++-11'
+  [ -f /etc/apt/sources.list.d/debian.sources ] || die "nvcc is missing: install CUDA 11.8 or later"
+  [ "$(id -u)" = 0 ] || die "nvcc is missing; run as root: $add && $get"
+  say "Installing: nvidia-cuda-toolkit g++-11 (1.6 GB)"
+  eval "$add"
+  DEBIAN_FRONTEND=noninteractive bash -c "$get" >/dev/null
+  export CUDACXX=nvcc
+}
+
+build_plugin() {
+  setup_cuda
+  cmake --preset release -DSLORA_CUDA=ON >/dev/null
+  build_native release slora_cuda
+}
+
 verb_build() {
   setup
+  [ "${1:-}" != --cuda ] || build_plugin
   build_native release
   build_managed
 }
@@ -167,6 +191,8 @@ verb_bench() {
   out/native/release/bin/bench_host_kernels --json out/bench/host-kernels.json
   out/native/release/bin/bench_step --models bench/models --json out/bench/step.json "$@"
 }
+
+verb_gpu-test() { bash tests/scripts/gpu_test.sh "$@"; }
 
 sanitized_tests() { # preset, environment
   setup

@@ -1,6 +1,6 @@
 // y = x W^T for few rows of x.
 //
-// W [N, K] is cut into granules of 8 rows, dealt out to one block an SM; a block's 16 warps (and,
+// W [N, K] is cut into granules of 8 rows, dealt out to one block an SM; a block's 8 warps (and,
 // for long K, the blocks of its cluster) each own a fixed range of K. A warp keeps its part of x in
 // registers as the A operand of mma.m16n8k16 for the whole kernel and streams its part of each
 // granule through a ring of shared memory that it alone uses, so loads never wait for other warps.
@@ -8,7 +8,7 @@
 // blocks: the result does not depend on timing.
 //
 // Weights are constants: the ring is filled before the kernel before this one has ended, which
-// hides the boundary between two matmuls. In flight: 16 warps * kStages * 2 KiB a block.
+// hides the boundary between two matmuls. In flight: kWarps * kStages * 2 KiB a block.
 //
 // Both operands take k in a permuted order: a lane's 16 bytes of a row, k = 8 q .. 8 q + 7 with q =
 // lane % 4, serve as columns {2q, 2q+1, 2q+8, 2q+9} of two successive mma. A sum over k does not
@@ -20,13 +20,13 @@
 namespace slora::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 16;
+constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * 32;
 constexpr int kGranule = 8;      // rows of W of one mma
 constexpr int kUnit = 32;        // k of two mma: 16 bytes a lane
 constexpr int kUnitsAStage = 4;  // 256 bytes of each of 8 rows
 constexpr int kStageBytes = kGranule * kUnitsAStage * kUnit * 2;
-constexpr int kStages = 6;
+constexpr int kStages = 12;
 constexpr int kRows = 16;  // of x
 constexpr int kPartials = kGranule * kRows;
 
@@ -255,8 +255,8 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
 }
 
 // Units a warp can own before registers run out.
-constexpr int kMaxUnitsFlat = 22;
-constexpr int kMaxUnitsTall = 11;
+constexpr int kMaxUnitsFlat = 32;
+constexpr int kMaxUnitsTall = 22;
 
 int64_t units_a_warp(int64_t k, int cluster) {
   return ceil_div(ceil_div(k, kUnit), int64_t{kWarps} * cluster);
@@ -286,13 +286,15 @@ int32_t run(void* stream, const GemmParams& params) {
 // The smallest instance that covers `units`.
 template <typename T, typename Y, bool kIsTall, int kCluster>
 int32_t run_units(void* stream, const GemmParams& params, int64_t units) {
-  if (units <= 2) return run<T, Y, 2, kIsTall, kCluster>(stream, params);
-  if (units <= 4) return run<T, Y, 4, kIsTall, kCluster>(stream, params);
-  if (units <= 8) return run<T, Y, 8, kIsTall, kCluster>(stream, params);
-  if (units <= 11) return run<T, Y, 11, kIsTall, kCluster>(stream, params);
+  // More than one block shares K only where one cannot hold it.
+  if constexpr (kCluster == 1) {
+    if (units <= 4) return run<T, Y, 4, kIsTall, kCluster>(stream, params);
+    if (units <= 8) return run<T, Y, 8, kIsTall, kCluster>(stream, params);
+  }
+  if (units <= 16) return run<T, Y, 16, kIsTall, kCluster>(stream, params);
+  if (units <= 22) return run<T, Y, 22, kIsTall, kCluster>(stream, params);
   if constexpr (!kIsTall) {
-    if (units <= 16) return run<T, Y, 16, kIsTall, kCluster>(stream, params);
-    if (units <= 22) return run<T, Y, 22, kIsTall, kCluster>(stream, params);
+    if (units <= 32) return run<T, Y, 32, kIsTall, kCluster>(stream, params);
   }
   return kUnsupported;
 }
