@@ -1,0 +1,229 @@
+// What the LoRA kernels share: how a launch is cut, which segment a block works on, where the rows
+// of A and B lie, and the tensor-core step.
+//
+// A launch is shaped by bounds only (segments, tokens, ranks, dimensions), so that a captured one
+// is valid for every batch within them; blocks find their work in the tables and leave if there is
+// none.
+#pragma once
+
+#include "src/cuda/common.cuh"
+#include "src/cuda/cuda_kernels.hpp"
+
+namespace slora::kernels::cuda {
+
+// ---- how a launch is cut
+
+inline constexpr int32_t kTileTokens = 16;     // rows of one tensor-core tile
+inline constexpr int32_t kPrefillTokens = 64;  // tokens of a unit of work where segments are long
+
+// Batches of long segments take the kernels that hold A or B over several tiles of tokens.
+inline bool is_prefill(const LoraBatch& batch) {
+  return batch.num_tokens >= 1024 &&
+         (batch.max_segment_tokens == 0 || batch.max_segment_tokens > 2 * kTileTokens);
+}
+
+// Units of `tile` tokens that a batch can have: segment g owns the units from
+// segment_begin[g] / tile + g on, which leaves no two segments the same one.
+inline int64_t num_units(const LoraBatch& batch, int32_t tile) {
+  return batch.num_segments + batch.num_tokens / tile;
+}
+
+// How the sum over in_dim is cut into parts, alike in both halves. Few tokens cannot fill the card,
+// so their sums are cut finer; many make the parts' own traffic count.
+struct LoraSplit {
+  int32_t parts;
+  int32_t part_elems;
+};
+
+inline LoraSplit split_of(const LoraBatch& batch, int64_t in_dim, int64_t t_stride) {
+  constexpr int64_t kGrain = 128;  // four warps of 32 elements
+  const int64_t most = t_stride > 0 ? lora_partials(batch.num_tokens) : 1;
+  const int64_t elems = ceil_div(ceil_div(in_dim, most), kGrain) * kGrain;
+  return {static_cast<int32_t>(ceil_div(in_dim, elems)), static_cast<int32_t>(elems)};
+}
+
+// ---- which rows a block works on
+
+struct LoraUnit {
+  int32_t begin;  // first token of the segment
+  int32_t rows;   // tokens of the segment
+  int32_t first;  // first row of the unit, counted in the segment
+  int32_t count;  // rows of the unit; 0: nothing to do
+  int32_t entry_begin;
+  int32_t entry_end;
+};
+
+// By all lanes of a warp; every warp may ask for itself.
+__device__ __forceinline__ LoraUnit find_unit(const LoraBatch& batch, int32_t unit_idx,
+                                              int32_t tile) {
+  const int32_t lane = static_cast<int32_t>(threadIdx.x & 31);
+  // Segment g's units begin at g or later, and rarely much later.
+  for (int32_t top = min(unit_idx, batch.num_segments - 1); top >= 0; top -= 32) {
+    const int32_t g = top - lane;
+    int32_t begin = 0, end = 0, entry_begin = 0, entry_end = 0;
+    if (g >= 0) {
+      begin = __ldg(batch.segment_begin + g);
+      end = __ldg(batch.segment_end + g);
+      entry_begin = __ldg(batch.entry_offsets + g);
+      entry_end = __ldg(batch.entry_offsets + g + 1);
+    }
+    const int32_t first = (unit_idx - (begin / tile + g)) * tile;
+    const unsigned found = __ballot_sync(0xffffffffu, first >= 0 && first < end - begin);
+    if (found == 0) continue;
+    const int32_t owner = __ffs(static_cast<int>(found)) - 1;
+    LoraUnit unit;
+    unit.begin = __shfl_sync(0xffffffffu, begin, owner);
+    unit.rows = __shfl_sync(0xffffffffu, end, owner) - unit.begin;
+    unit.first = __shfl_sync(0xffffffffu, first, owner);
+    unit.count = min(tile, unit.rows - unit.first);
+    unit.entry_begin = __shfl_sync(0xffffffffu, entry_begin, owner);
+    unit.entry_end = __shfl_sync(0xffffffffu, entry_end, owner);
+    return unit;
+  }
+  return {0, 0, 0, 0, 0, 0};
+}
+
+// ---- where rows of A and B lie
+
+// One run of rows of an adapter, as a kernel reads it. Rows are at most a page long here.
+struct LoraRun {
+  const uint8_t* slice;
+  const int32_t* pages;  // of the adapter
+  int64_t page_bytes;
+  uint32_t page;
+  uint32_t offset;  // elements
+  uint32_t row_elems;
+  uint32_t rows_in_first;  // of the run, in its first page
+  uint32_t rows_a_page;
+
+  template <typename T>
+  __device__ __forceinline__ const T* row(uint32_t row_idx) const {
+    uint32_t in_page = page;
+    uint32_t at = offset + row_idx * row_elems;
+    if (row_idx >= rows_in_first) {
+      const uint32_t rest = row_idx - rows_in_first;
+      const uint32_t passed = rest / rows_a_page;
+      in_page = page + 1 + passed;
+      at = (rest - passed * rows_a_page) * row_elems;
+    }
+    return reinterpret_cast<const T*>(slice + __ldg(pages + in_page) * page_bytes) + at;
+  }
+  // 16-byte loads need rows that begin on 16 bytes; those of later pages do if row_elems is a
+  // multiple of eight.
+  __device__ __forceinline__ bool is_aligned() const { return offset % 8 == 0; }
+};
+
+__device__ __forceinline__ LoraRun make_run(const uint8_t* slice, int64_t page_bytes,
+                                            uint32_t elem_bytes, const int32_t* pages,
+                                            core::PagePosition begin, int64_t row_elems) {
+  LoraRun run;
+  run.slice = slice;
+  run.pages = pages;
+  run.page_bytes = page_bytes;
+  run.page = static_cast<uint32_t>(begin.page);
+  run.offset = static_cast<uint32_t>(begin.offset);
+  run.row_elems = static_cast<uint32_t>(row_elems);
+  const uint32_t page_elems = static_cast<uint32_t>(page_bytes) / elem_bytes;
+  run.rows_in_first = (page_elems - run.offset) / run.row_elems;
+  run.rows_a_page = page_elems / run.row_elems;
+  return run;
+}
+
+__device__ __forceinline__ const core::LoraModule* module_of(const LoraBatch& batch,
+                                                             const LoraAdapterRef& adapter,
+                                                             int32_t layer_idx,
+                                                             int32_t module_idx) {
+  return adapter.modules + (layer_idx * batch.num_modules + module_idx);
+}
+
+// Any run, also of rows longer than a page: address of elements [column, ...) of a row, and how
+// many of them the page still holds.
+template <typename T>
+__device__ __forceinline__ const T* piece_of_row(const uint8_t* slice, int64_t page_bytes,
+                                                 const int32_t* pages, core::PagePosition begin,
+                                                 int64_t row_elems, int64_t row_idx, int64_t column,
+                                                 int64_t* out_elems) {
+  const int64_t page_elems = page_bytes / static_cast<int64_t>(sizeof(T));
+  const core::PagePosition at = core::row_position(begin, row_elems, row_idx, page_elems);
+  const int64_t linear = at.offset + column;
+  const int64_t page = linear / page_elems;
+  const int64_t offset = linear - page * page_elems;
+  *out_elems = page_elems - offset;
+  return reinterpret_cast<const T*>(slice + __ldg(pages + at.page + page) * page_bytes) + offset;
+}
+
+// ---- loads
+
+// 16 bytes that no kernel of the stream writes, to be used once: not kept in the first-level cache.
+// `volatile` keeps them before wait_for_inputs().
+__device__ __forceinline__ uint4 load_once(const void* from) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+}
+
+// The same of any alignment to two bytes.
+__device__ __forceinline__ uint4 load_unaligned(const void* from) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(from);
+  const uint32_t* words = reinterpret_cast<const uint32_t*>(address & ~uintptr_t{3});
+  const uint32_t shift = static_cast<uint32_t>(address & 2) * 8;
+  const uint32_t w0 = __ldg(words), w1 = __ldg(words + 1), w2 = __ldg(words + 2),
+                 w3 = __ldg(words + 3), w4 = shift ? __ldg(words + 4) : 0;
+  return {__funnelshift_r(w0, w1, shift), __funnelshift_r(w1, w2, shift),
+          __funnelshift_r(w2, w3, shift), __funnelshift_r(w3, w4, shift)};
+}
+
+__device__ __forceinline__ uint4 load_shared_input(const void* from) {
+  return *static_cast<const uint4*>(from);
+}
+
+// ---- tensor cores
+
+// d[16 x 8] += a[16 x 16] b[16 x 8], fp32 sums.
+template <typename T>
+__device__ __forceinline__ void mma(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
+                                    uint32_t a3, uint32_t b0, uint32_t b1) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  }
+}
+
+// Two numbers in one word, the first in the low half.
+template <typename T>
+__device__ __forceinline__ uint32_t pack2(float low, float high) {
+  const T pair[2] = {from_float<T>(low), from_float<T>(high)};
+  return static_cast<uint32_t>(*reinterpret_cast<const uint16_t*>(&pair[0])) |
+         static_cast<uint32_t>(*reinterpret_cast<const uint16_t*>(&pair[1])) << 16;
+}
+template <typename T>
+__device__ __forceinline__ float low_of(uint32_t word) {
+  const uint16_t bits = static_cast<uint16_t>(word & 0xffffu);
+  return to_float(*reinterpret_cast<const T*>(&bits));
+}
+template <typename T>
+__device__ __forceinline__ float high_of(uint32_t word) {
+  const uint16_t bits = static_cast<uint16_t>(word >> 16);
+  return to_float(*reinterpret_cast<const T*>(&bits));
+}
+
+// ---- lora_plain.cu: any dtype, dimension and page size
+
+int32_t plain_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split);
+int32_t plain_expand(void* stream, const LoraExpandParams& params, LoraSplit split);
+
+// What both halves refuse.
+inline bool is_lora_runnable(const LoraBatch& batch, DType activation_dtype, DType page_dtype) {
+  return activation_dtype == page_dtype && batch.num_tokens > 0;
+}
+
+}  // namespace slora::kernels::cuda

@@ -1,0 +1,394 @@
+// y += scale * t . B of every segment (MBGMV and MBGMM, second half), on tensor cores.
+//
+// Rows of B transposed run along the output, so a lane loads 16 bytes of four of them and has,
+// after a shuffle of halves, its operand for eight tiles of eight columns: B goes from memory to
+// registers, asked for before the kernel waits for t, and never through shared memory. Which
+// columns a tile stands for is free; it is chosen so that each lane holds whole 16-byte pieces of
+// y.
+//
+// t is fp32 and tensor cores take halves of that: it goes as two numbers, the rounded value and
+// what rounding lost. The factor weight * scale is in t, so entries add up like further ranks.
+#include "src/cuda/lora_common.cuh"
+
+namespace slora::kernels::cuda {
+namespace {
+
+constexpr int kExpandWarps = 4;
+constexpr int kExpandThreads = 32 * kExpandWarps;
+
+// A warp's columns: kBlocks groups of 64. A lane's four 16-byte pieces of B a group and 16 ranks;
+// then, in the same registers, its operands of eight tiles.
+template <typename T, int kBlocks, int kChunks>
+struct Operands {
+  uint4 piece[kBlocks][kChunks][4];
+};
+
+// Eight columns of the group that tile column `lane / 4` stands for: so chosen that tile columns 2t
+// and 2t + 1, which lane t of a quad gets, are pieces t and t + 4 of a row of y.
+__device__ __forceinline__ int32_t piece_of_lane(int32_t lane) {
+  return lane / 8 + lane / 4 % 2 * 4;
+}
+
+// Addresses of rows [r0, r0 + kRanks) of B, null from lora_rank on. A barrier makes them known.
+template <typename T, int kRanks>
+__device__ __forceinline__ void find_rows(const T* (&rows)[kRanks], const LoraRun& run, int32_t r0,
+                                          int32_t lora_rank) {
+  const int32_t r = static_cast<int32_t>(threadIdx.x);
+  if (r < kRanks)
+    rows[r] = r0 + r < lora_rank ? run.row<T>(static_cast<uint32_t>(r0 + r)) : nullptr;
+}
+
+// Asks for those rows; rows that are null and columns past out_dim are zero.
+template <typename T, int kBlocks, int kChunks, int kRanks>
+__device__ __forceinline__ void load_b(Operands<T, kBlocks, kChunks>& b, const T* (&rows)[kRanks],
+                                       bool is_aligned, int32_t column, int32_t out_dim) {
+  const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
+  const auto load_all = [&](auto load) {
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const T* row = rows[c * 16 + lane % 4 * 2 + i % 2 + i / 2 * 8];
+#pragma unroll
+        for (int block = 0; block < kBlocks; ++block) {
+          const int32_t at = column + block * 64 + piece_of_lane(lane) * 8;
+          uint4 piece = make_uint4(0, 0, 0, 0);
+          if (row && at < out_dim) piece = load(row + at);
+          b.piece[block][c][i] = piece;
+        }
+      }
+    }
+  };
+  if (is_aligned) {
+    load_all([](const T* from) { return load_once(from); });
+  } else {
+    load_all([](const T* from) { return load_unaligned(from); });
+  }
+}
+
+// Words of two rows' neighbours in, (row, next row) pairs of one column out.
+__device__ __forceinline__ void pair_rows(uint4& even, uint4& odd) {
+  const auto turn = [](uint32_t& low, uint32_t& high) {
+    const uint32_t a = low, b = high;
+    low = __byte_perm(a, b, 0x5410);
+    high = __byte_perm(a, b, 0x7632);
+  };
+  turn(even.x, odd.x);
+  turn(even.y, odd.y);
+  turn(even.z, odd.z);
+  turn(even.w, odd.w);
+}
+
+__device__ __forceinline__ uint32_t word(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+template <typename T, int kBlocks, int kChunks>
+__device__ __forceinline__ void pair_all(Operands<T, kBlocks, kChunks>& b) {
+#pragma unroll
+  for (int block = 0; block < kBlocks; ++block) {
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      pair_rows(b.piece[block][c][0], b.piece[block][c][1]);
+      pair_rows(b.piece[block][c][2], b.piece[block][c][3]);
+    }
+  }
+}
+
+// t of some rows and ranks in shared memory, in two halves. The pad keeps eight rows apart in
+// banks.
+template <typename T, int kRows, int kRanks>
+struct alignas(16) TTile {
+  static constexpr int kStride = kRanks + 8;
+  T high[kRows][kStride];
+  T low[kRows][kStride];
+};
+
+template <int kParts>
+__device__ __forceinline__ float sum_parts(const float* t, int64_t part_stride) {
+  float part[kParts];
+#pragma unroll
+  for (int i = 0; i < kParts; ++i) part[i] = t[i * part_stride];
+  float sum = part[0];
+#pragma unroll
+  for (int i = 1; i < kParts; ++i) sum += part[i];
+  return sum;
+}
+
+// In order, the usual numbers of parts with all loads in flight at once.
+__device__ __forceinline__ float sum_parts(const float* t, int64_t part_stride, int32_t parts) {
+  if (parts == 1) return *t;
+  if (parts == 4) return sum_parts<4>(t, part_stride);
+  if (parts == 8) return sum_parts<8>(t, part_stride);
+  float sum = *t;
+  for (int32_t i = 1; i < parts; ++i) sum += t[i * part_stride];
+  return sum;
+}
+
+// Sums the parts of rows [0, count) and ranks [r0, r0 + kRanks) in order; rows up to the next
+// multiple of 16 are zeros.
+template <typename T, int kRows, int kRanks>
+__device__ __forceinline__ void stage_t(TTile<T, kRows, kRanks>& tile, const float* t,
+                                        int64_t part_stride, int32_t parts, int32_t t_stride,
+                                        int32_t count, int32_t ranks, float factor) {
+  const int32_t padded = (count + 15) / 16 * 16;
+  constexpr int kRowsAtOnce = kExpandThreads / kRanks > 0 ? kExpandThreads / kRanks : 1;
+  static_assert(kExpandThreads % kRanks == 0, "a thread keeps its rank");
+  const int32_t r = static_cast<int32_t>(threadIdx.x) % kRanks;
+#pragma unroll 4
+  for (int32_t row = static_cast<int32_t>(threadIdx.x) / kRanks; row < padded; row += kRowsAtOnce) {
+    float sum = 0;
+    if (row < count && r < ranks) {
+      sum = sum_parts(t + static_cast<int64_t>(row) * t_stride + r, part_stride, parts) * factor;
+    }
+    const T high = from_float<T>(sum);
+    tile.high[row][r] = high;
+    tile.low[row][r] = from_float<T>(sum - to_float(high));
+  }
+}
+
+// acc += t . B for one tile of 16 rows from `row0` of the shared tile.
+template <typename T, int kBlocks, int kChunks, int kRows, int kRanks>
+__device__ __forceinline__ void multiply(float (&acc)[kBlocks][8][4],
+                                         const Operands<T, kBlocks, kChunks>& b,
+                                         const TTile<T, kRows, kRanks>& tile, int32_t row0,
+                                         int32_t ranks) {
+  const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
+  const int32_t row = row0 + lane / 4;
+#pragma unroll
+  for (int c = 0; c < kChunks; ++c) {
+    if (c > 0 && c * 16 >= ranks) break;
+    const int32_t r = c * 16 + lane % 4 * 2;
+    const auto pair = [&](const T(&from)[kRows][TTile<T, kRows, kRanks>::kStride], int down,
+                          int along) {
+      return *reinterpret_cast<const uint32_t*>(&from[row + down][r + along]);
+    };
+    uint32_t high[4] = {pair(tile.high, 0, 0), pair(tile.high, 8, 0), pair(tile.high, 0, 8),
+                        pair(tile.high, 8, 8)};
+    uint32_t low[4] = {pair(tile.low, 0, 0), pair(tile.low, 8, 0), pair(tile.low, 0, 8),
+                       pair(tile.low, 8, 8)};
+#pragma unroll
+    for (int block = 0; block < kBlocks; ++block) {
+      const auto& piece = b.piece[block][c];
+#pragma unroll
+      for (int n = 0; n < 8; ++n) {
+        // After pair_rows, tile n's pair of rows is word n / 2 of the even or the odd piece.
+        const uint32_t b0 = word(piece[n % 2], n / 2);
+        const uint32_t b1 = word(piece[2 + n % 2], n / 2);
+        mma<T>(acc[block][n], high[0], high[1], high[2], high[3], b0, b1);
+        mma<T>(acc[block][n], low[0], low[1], low[2], low[3], b0, b1);
+      }
+    }
+  }
+}
+
+// A lane's pieces of y: rows lane / 4 and that + 8, pieces lane % 4 and that + 4 of each group.
+template <int kBlocks>
+struct Pieces {
+  uint4 piece[kBlocks][2][2];
+};
+
+template <typename T, int kBlocks, typename Each>
+__device__ __forceinline__ void for_pieces(int32_t rows, int32_t column, int32_t out_dim,
+                                           Each&& each) {
+  const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
+#pragma unroll
+  for (int block = 0; block < kBlocks; ++block) {
+#pragma unroll
+    for (int down = 0; down < 2; ++down) {
+#pragma unroll
+      for (int along = 0; along < 2; ++along) {
+        const int32_t row = lane / 4 + down * 8;
+        const int32_t at = column + block * 64 + lane % 4 * 8 + along * 32;
+        if (row < rows && at < out_dim) each(block, down, along, row, at);
+      }
+    }
+  }
+}
+
+template <typename T, int kBlocks>
+__device__ __forceinline__ void load_y(Pieces<kBlocks>& y, const T* from, int64_t y_stride,
+                                       int32_t rows, int32_t column, int32_t out_dim) {
+  for_pieces<T, kBlocks>(
+      rows, column, out_dim, [&](int block, int down, int along, int32_t row, int32_t at) {
+        y.piece[block][down][along] = *reinterpret_cast<const uint4*>(from + row * y_stride + at);
+      });
+}
+
+template <typename T, int kBlocks>
+__device__ __forceinline__ void store_y(const Pieces<kBlocks>& y, T* to, int64_t y_stride,
+                                        int32_t rows, int32_t column, int32_t out_dim,
+                                        const float (&acc)[kBlocks][8][4]) {
+  for_pieces<T, kBlocks>(
+      rows, column, out_dim, [&](int block, int down, int along, int32_t row, int32_t at) {
+        const uint4 old = y.piece[block][down][along];
+        const auto sum = [&](int i) {
+          const uint32_t both = word(old, i);
+          return pack2<T>(low_of<T>(both) + acc[block][2 * i][down * 2 + along],
+                          high_of<T>(both) + acc[block][2 * i + 1][down * 2 + along]);
+        };
+        *reinterpret_cast<uint4*>(to + row * y_stride + at) =
+            make_uint4(sum(0), sum(1), sum(2), sum(3));
+      });
+}
+
+// Semantics  y[row, column] += sum over entries of weight * scale * sum_r t[r] * Bt[r, column], for
+//            kTiles * 16 rows and kBlocks * 256 columns
+// Cost       B once a unit, y read and written once, t once a block (from cache)
+// Grid       (columns of all fused modules one after another, units)
+// One entry of at most kChunks * 16 ranks keeps B in registers over the unit's tiles; others read
+// it for each.
+template <typename T, int kBlocks, int kChunks, int kTiles>
+__global__ void __launch_bounds__(kExpandThreads, kChunks == 4 ? 3 : 4)
+    lora_expand_kernel(const __grid_constant__ LoraExpandParams p, int32_t parts) {
+  constexpr int kRanks = kChunks * 16;
+  constexpr int kColumns = kBlocks * 64 * kExpandWarps;
+  __shared__ TTile<T, kTiles * kTileTokens, kRanks> t_tile;
+  __shared__ const T* rows_of_b[kRanks];
+  allow_next();
+  const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.y), kTiles * kTileTokens);
+  if (unit.count == 0) {
+    wait_for_inputs();
+    return;
+  }
+  int32_t fused = 0;
+  int32_t column = static_cast<int32_t>(blockIdx.x) * kColumns;
+  for (; fused + 1 < p.num_fused; ++fused) {
+    const int32_t width =
+        (static_cast<int32_t>(p.out_dim[fused]) + kColumns - 1) / kColumns * kColumns;
+    if (column < width) break;
+    column -= width;
+  }
+  column += static_cast<int32_t>(threadIdx.x / 32) * kBlocks * 64;
+  const int32_t out_dim = static_cast<int32_t>(p.out_dim[fused]);
+  T* const y =
+      static_cast<T*>(p.y) + (unit.begin + unit.first) * p.y_stride + p.column_offset[fused];
+
+  Operands<T, kBlocks, kChunks> b;
+  LoraEntry entry = p.batch.entries[unit.entry_begin];
+  const auto module_and_run = [&](LoraRun& run) {
+    const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
+    const core::LoraModule* module = module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
+    run = make_run(p.slice, p.page_bytes, sizeof(T), p.batch.pages + adapter.page_offset, module->b,
+                   out_dim);
+    return module;
+  };
+  // The intermediate of the unit's row `first`.
+  const auto t_of = [&](int32_t first) {
+    return p.t + entry.t_offset +
+           (static_cast<int64_t>(fused) * unit.rows + unit.first + first) * entry.t_stride;
+  };
+  LoraRun run;
+  const core::LoraModule* module = module_and_run(run);
+  const int32_t lora_rank = module->lora_rank;
+
+  if (unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks) {
+    if (lora_rank == 0) {
+      wait_for_inputs();
+      return;
+    }
+    const float factor = entry.weight * module->scale;
+    find_rows(rows_of_b, run, 0, lora_rank);
+    __syncthreads();  // the rows' addresses are there for all
+    load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
+    wait_for_inputs();
+    Pieces<kBlocks> now;
+    load_y<T, kBlocks>(now, y, p.y_stride, unit.count, column, out_dim);
+    stage_t(t_tile, t_of(0), p.t_stride, parts, entry.t_stride, unit.count, lora_rank, factor);
+    pair_all(b);
+    __syncthreads();  // t is there for all
+#pragma unroll 1
+    for (int32_t row = 0; row < unit.count; row += kTileTokens) {
+      Pieces<kBlocks> next;
+      if (kTiles > 1) {
+        load_y<T, kBlocks>(next, y + (row + kTileTokens) * p.y_stride, p.y_stride,
+                           unit.count - row - kTileTokens, column, out_dim);
+      }
+      float acc[kBlocks][8][4] = {};
+      multiply(acc, b, t_tile, row, lora_rank);
+      store_y<T, kBlocks>(now, y + row * p.y_stride, p.y_stride, unit.count - row, column, out_dim,
+                          acc);
+      if (kTiles > 1) now = next;
+    }
+    return;
+  }
+
+  wait_for_inputs();
+  for (int32_t row = 0; row < unit.count; row += kTileTokens) {
+    const int32_t rows = min(kTileTokens, unit.count - row);
+    float acc[kBlocks][8][4] = {};
+    bool is_touched = false;
+    for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
+      entry = p.batch.entries[e];
+      module = module_and_run(run);
+      const float factor = entry.weight * module->scale;
+      for (int32_t r0 = 0; r0 < module->lora_rank; r0 += kRanks) {
+        is_touched = true;
+        const int32_t ranks = min(kRanks, module->lora_rank - r0);
+        __syncthreads();  // the last ranks' t and addresses have been used
+        find_rows(rows_of_b, run, r0, module->lora_rank);
+        stage_t(t_tile, t_of(row) + r0, p.t_stride, parts, entry.t_stride, rows, ranks, factor);
+        __syncthreads();  // both are there for all
+        load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
+        pair_all(b);
+        multiply(acc, b, t_tile, 0, ranks);
+      }
+    }
+    if (!is_touched) return;
+    Pieces<kBlocks> now;
+    load_y<T, kBlocks>(now, y + row * p.y_stride, p.y_stride, rows, column, out_dim);
+    store_y<T, kBlocks>(now, y + row * p.y_stride, p.y_stride, rows, column, out_dim, acc);
+  }
+}
+
+template <typename T, int kBlocks, int kChunks, int kTiles>
+int32_t launch_tiles(void* stream, const LoraExpandParams& params, const LoraSplit& split) {
+  int64_t tiles = 0;
+  for (int32_t j = 0; j < params.num_fused; ++j)
+    tiles += ceil_div(params.out_dim[j], kBlocks * 64 * kExpandWarps);
+  const dim3 grid(static_cast<unsigned>(tiles),
+                  static_cast<unsigned>(num_units(params.batch, kTiles * kTileTokens)));
+  return launch(stream, lora_expand_kernel<T, kBlocks, kChunks, kTiles>, grid, dim3(kExpandThreads),
+                0, params, split.parts);
+}
+
+template <typename T>
+int32_t launch_expand(void* stream, const LoraExpandParams& params, const LoraSplit& split) {
+  const int32_t rank = params.batch.max_lora_rank > 0 ? params.batch.max_lora_rank : 64;
+  if (is_prefill(params.batch)) {
+    constexpr int kTiles = kPrefillTokens / kTileTokens;
+    if (rank <= 16) return launch_tiles<T, 1, 1, kTiles>(stream, params, split);
+    if (rank <= 32) return launch_tiles<T, 1, 2, kTiles>(stream, params, split);
+    return launch_tiles<T, 1, 4, kTiles>(stream, params, split);
+  }
+  if (rank <= 16) return launch_tiles<T, 1, 1, 1>(stream, params, split);
+  if (rank <= 32) return launch_tiles<T, 1, 2, 1>(stream, params, split);
+  return launch_tiles<T, 1, 4, 1>(stream, params, split);
+}
+
+// 16-byte accesses of y and B need this; B's own place in its page is seen in the kernel.
+bool is_vectorisable(const LoraExpandParams& params) {
+  bool is_fine = params.y_stride % 8 == 0 && params.page_bytes % 16 == 0 &&
+                 reinterpret_cast<uintptr_t>(params.y) % 16 == 0 &&
+                 reinterpret_cast<uintptr_t>(params.slice) % 16 == 0;
+  for (int32_t j = 0; j < params.num_fused; ++j) {
+    is_fine &= params.out_dim[j] % 8 == 0 && params.column_offset[j] % 8 == 0 &&
+               params.out_dim[j] * core::dtype_bytes(params.page_dtype) <= params.page_bytes;
+  }
+  return is_fine;
+}
+
+}  // namespace
+
+int32_t lora_expand(void* stream, const LoraExpandParams* params) {
+  const LoraBatch& batch = params->batch;
+  if (batch.num_segments == 0) return kOk;
+  if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
+  const LoraSplit split = split_of(batch, params->in_dim, params->t_stride);
+  if (params->page_dtype == DType::kF32 || !is_vectorisable(*params))
+    return plain_expand(stream, *params, split);
+  if (params->page_dtype == DType::kBF16) return launch_expand<bf16>(stream, *params, split);
+  return launch_expand<__half>(stream, *params, split);
+}
+
+}  // namespace slora::kernels::cuda

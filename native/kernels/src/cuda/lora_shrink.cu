@@ -1,0 +1,372 @@
+// x . A^T of every segment (MBGMV and MBGMM, first half), on tensor cores.
+//
+// Rows of A lie as their dot products want them, so both kernels give a rank to a column of the
+// tile and a token to a row. Few tokens: A goes from memory to registers, asked for before the
+// kernel waits for x, and a block holds 16 ranks. Long segments: x and A pass through shared
+// memory, and a block holds all ranks of all fused modules, so x is read once.
+#include "src/cuda/lora_common.cuh"
+
+namespace slora::kernels::cuda {
+namespace {
+
+// ---- few tokens
+
+constexpr int kRowsWarps = 4;
+constexpr int kStepElems = 32 * kRowsWarps;  // of in_dim: one step of each warp
+
+// A lane's 16 bytes of A for each step and rank tile: row lane / 4 of the tile, eight elements at
+// (lane % 4) * 8. Elements past k_end and rows past the rank are zero.
+template <typename T, int kSteps, int kRankTiles>
+__device__ __forceinline__ void load_a(uint4 (&a)[kSteps][kRankTiles],
+                                       const T* const (&rows)[kRankTiles], bool is_aligned,
+                                       int32_t k, int32_t k_end) {
+  if (is_aligned) {
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+#pragma unroll
+      for (int n = 0; n < kRankTiles; ++n) {
+        a[s][n] = make_uint4(0, 0, 0, 0);
+        const int32_t at = k + s * kStepElems;
+        if (rows[n] && at < k_end) a[s][n] = load_once(rows[n] + at);
+      }
+    }
+  } else {
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+#pragma unroll
+      for (int n = 0; n < kRankTiles; ++n) {
+        a[s][n] = make_uint4(0, 0, 0, 0);
+        const int32_t at = k + s * kStepElems;
+        if (rows[n] && at < k_end) a[s][n] = load_unaligned(rows[n] + at);
+      }
+    }
+  }
+}
+
+// Semantics  t[part, e, j, i, r] = sum of x . A over the part's elements, for 16 rows i and
+//            kRankTiles * 8 ranks r
+// Cost       A once a 16-row tile of a segment, x once a fused module and rank group
+// Grid       (parts, fused modules * rank groups, units of 16 tokens)
+template <typename T, int kRankTiles, int kSteps>
+__global__ void __launch_bounds__(32 * kRowsWarps, 4)
+    lora_shrink_rows_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems,
+                            int32_t rank_groups) {
+  constexpr int kRanks = 8 * kRankTiles;
+  __shared__ float sums[kRowsWarps][kTileTokens][kRanks + 2];
+  allow_next();
+  const int32_t warp = static_cast<int32_t>(threadIdx.x / 32);
+  const int32_t group = static_cast<int32_t>(threadIdx.x % 32 / 4);
+  const int32_t lane_k = static_cast<int32_t>(threadIdx.x % 4) * 8;
+  const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.z), kTileTokens);
+  if (unit.count == 0) {
+    wait_for_inputs();
+    return;
+  }
+  const int32_t fused = static_cast<int32_t>(blockIdx.y) % p.num_fused;
+  const int32_t first_rank = static_cast<int32_t>(blockIdx.y) / p.num_fused * kRanks;
+  const int32_t k_end =
+      min(static_cast<int32_t>(blockIdx.x + 1) * part_elems, static_cast<int32_t>(p.in_dim));
+  const int32_t k_begin = static_cast<int32_t>(blockIdx.x) * part_elems + warp * 32 + lane_k;
+  // This lane's two rows of x; null past the unit's end.
+  const T* x = static_cast<const T*>(p.x) + (unit.begin + unit.first) * p.x_stride;
+  const T* const x_low = group < unit.count ? x + group * p.x_stride : nullptr;
+  const T* const x_high = group + 8 < unit.count ? x + (group + 8) * p.x_stride : nullptr;
+
+  for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
+    const LoraEntry entry = p.batch.entries[e];
+    const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
+    const core::LoraModule* module = module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
+    const int32_t lora_rank = module->lora_rank;
+    if (first_rank >= lora_rank) continue;
+    const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
+                                 p.batch.pages + adapter.page_offset, module->a, p.in_dim);
+    for (int32_t r0 = first_rank; r0 < lora_rank; r0 += rank_groups * kRanks) {
+      const T* rows[kRankTiles];
+#pragma unroll
+      for (int n = 0; n < kRankTiles; ++n) {
+        const int32_t r = r0 + n * 8 + group;
+        rows[n] = r < lora_rank ? run.row<T>(static_cast<uint32_t>(r)) : nullptr;
+      }
+      float acc[kRankTiles][4] = {};
+      for (int32_t k = k_begin; k - warp * 32 - lane_k < k_end; k += kSteps * kStepElems) {
+        uint4 a[kSteps][kRankTiles];
+        load_a(a, rows, run.is_aligned(), k, k_end);
+        wait_for_inputs();
+#pragma unroll
+        for (int s = 0; s < kSteps; ++s) {
+          const int32_t at = k + s * kStepElems;
+          uint4 low = make_uint4(0, 0, 0, 0), high = make_uint4(0, 0, 0, 0);
+          if (x_low && at < k_end) low = load_shared_input(x_low + at);
+          if (x_high && at < k_end) high = load_shared_input(x_high + at);
+            // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
+            // elements 2t, 2t + 1, 2t + 8, 2t + 9 of two steps of 16, in x and A alike.
+#pragma unroll
+          for (int n = 0; n < kRankTiles; ++n) {
+            mma<T>(acc[n], low.x, high.x, low.y, high.y, a[s][n].x, a[s][n].y);
+            mma<T>(acc[n], low.z, high.z, low.w, high.w, a[s][n].z, a[s][n].w);
+          }
+        }
+      }
+      // Four warps' sums in their order.
+      const int32_t column = static_cast<int32_t>(threadIdx.x % 4) * 2;
+#pragma unroll
+      for (int n = 0; n < kRankTiles; ++n) {
+        *reinterpret_cast<float2*>(&sums[warp][group][n * 8 + column]) =
+            make_float2(acc[n][0], acc[n][1]);
+        *reinterpret_cast<float2*>(&sums[warp][group + 8][n * 8 + column]) =
+            make_float2(acc[n][2], acc[n][3]);
+      }
+      __syncthreads();
+      float* const t = p.t + blockIdx.x * p.t_stride + entry.t_offset +
+                       (static_cast<int64_t>(fused) * unit.rows + unit.first) * entry.t_stride + r0;
+      for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kTileTokens * kRanks;
+           i += 32 * kRowsWarps) {
+        const int32_t row = i / kRanks;
+        const int32_t r = i % kRanks;
+        float sum = sums[0][row][r];
+#pragma unroll
+        for (int w = 1; w < kRowsWarps; ++w) sum += sums[w][row][r];
+        if (row < unit.count && r0 + r < lora_rank)
+          t[static_cast<int64_t>(row) * entry.t_stride + r] = sum;
+      }
+      __syncthreads();  // the sums are read before the next ranks write theirs
+    }
+  }
+  wait_for_inputs();
+}
+
+// ---- long segments
+
+constexpr int kTileK = 64;  // elements of in_dim a stage: a row of it is 128 bytes
+constexpr int kTileThreads = 256;
+
+// Byte offset of 16-byte piece `piece` of row `row` in a stage's tile. Rows of 128 bytes share
+// their banks; turning the pieces by the row keeps eight rows of one column apart.
+__device__ __forceinline__ uint32_t swizzled(int32_t row, int32_t piece) {
+  return static_cast<uint32_t>(row * 128 + ((piece ^ (row & 7)) << 4));
+}
+
+__device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool is_there) {
+  const int bytes = is_there ? 16 : 0;  // the rest is filled with zeros
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes));
+}
+
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(from));
+}
+
+// Where one column of the tile comes from and goes to: one rank of one fused module of one entry.
+struct ShrinkColumn {
+  const void* a;     // null: none
+  int64_t t;         // of the segment's row 0
+  int32_t t_stride;  // floats a row
+  int32_t is_aligned;
+};
+
+template <typename T>
+__device__ ShrinkColumn find_column(const LoraShrinkParams& p, const LoraUnit& unit,
+                                    int32_t column) {
+  for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
+    const LoraEntry entry = p.batch.entries[e];
+    const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
+    for (int32_t j = 0; j < p.num_fused; ++j) {
+      const core::LoraModule* module = module_of(p.batch, adapter, p.layer_idx, p.module_idx[j]);
+      const int32_t lora_rank = module->lora_rank;
+      if (column < lora_rank) {
+        const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
+                                     p.batch.pages + adapter.page_offset, module->a, p.in_dim);
+        return {run.row<T>(static_cast<uint32_t>(column)),
+                entry.t_offset + static_cast<int64_t>(j) * unit.rows * entry.t_stride + column,
+                entry.t_stride, run.is_aligned()};
+      }
+      column -= lora_rank;
+    }
+  }
+  return {nullptr, 0, 0, 1};
+}
+
+template <int kColumns>
+struct ShrinkTile {
+  static constexpr int kStageBytes = (kPrefillTokens + kColumns) * kTileK * 2;
+  static constexpr int kStages = kColumns <= 64 ? 6 : 5;
+  static constexpr int kBytes = kStages * kStageBytes;
+};
+
+// Semantics  as above, for 64 rows and every rank of every entry and fused module
+// Cost       x once a kColumns of them, A once a unit
+// Grid       (parts, units of 64 tokens)
+template <typename T, int kColumns>
+__global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
+    lora_shrink_tile_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems) {
+  using Tile = ShrinkTile<kColumns>;
+  constexpr int kStages = Tile::kStages;
+  constexpr int kWarpTiles = kColumns / 16;  // tiles of 8 columns a warp: half the columns
+  extern __shared__ __align__(128) uint8_t stages[];
+  __shared__ ShrinkColumn columns[kColumns];
+  allow_next();
+  const int32_t thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t warp_rows = thread / 32 % 4 * 16;
+  const int32_t warp_columns = thread / 128 * (kColumns / 2);
+  const int32_t lane = thread % 32;
+  const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.y), kPrefillTokens);
+  if (unit.count == 0) {
+    wait_for_inputs();
+    return;
+  }
+  const int32_t k_begin = static_cast<int32_t>(blockIdx.x) * part_elems;
+  const int32_t k_end = min(k_begin + part_elems, static_cast<int32_t>(p.in_dim));
+  const int32_t steps = (k_end - k_begin + kTileK - 1) / kTileK;
+  const T* const x = static_cast<const T*>(p.x) + (unit.begin + unit.first) * p.x_stride;
+  const uint32_t base = static_cast<uint32_t>(__cvta_generic_to_shared(stages));
+
+  const auto stage_x = [&](int32_t step) {
+    const uint32_t to = base + static_cast<uint32_t>(step % kStages * Tile::kStageBytes);
+#pragma unroll
+    for (int i = 0; i < kPrefillTokens * 8 / kTileThreads; ++i) {
+      const int32_t row = (thread + i * kTileThreads) / 8;
+      const int32_t piece = thread % 8;
+      const int32_t k = k_begin + step * kTileK + piece * 8;
+      const bool is_there = row < unit.count && k < k_end;
+      copy_async(to + swizzled(row, piece), is_there ? x + row * p.x_stride + k : x, is_there);
+    }
+  };
+  const auto stage_a = [&](int32_t step) {
+    const uint32_t offset =
+        static_cast<uint32_t>(step % kStages * Tile::kStageBytes + kPrefillTokens * kTileK * 2);
+#pragma unroll
+    for (int i = 0; i < (kColumns * 8 + kTileThreads - 1) / kTileThreads; ++i) {
+      const int32_t row = (thread + i * kTileThreads) / 8;
+      const int32_t piece = thread % 8;
+      const int32_t k = k_begin + step * kTileK + piece * 8;
+      const ShrinkColumn& column = columns[row];
+      const bool is_there = column.a != nullptr && k < k_end;
+      const T* from = is_there ? static_cast<const T*>(column.a) + k : x;
+      if (column.is_aligned) {
+        copy_async(base + offset + swizzled(row, piece), from, is_there);
+      } else {
+        *reinterpret_cast<uint4*>(stages + offset + swizzled(row, piece)) =
+            is_there ? load_unaligned(from) : make_uint4(0, 0, 0, 0);
+      }
+    }
+  };
+
+  for (int32_t first = 0;; first += kColumns) {
+    for (int32_t n = thread; n < kColumns; n += kTileThreads)
+      columns[n] = find_column<T>(p, unit, first + n);
+    __syncthreads();  // columns are known to all
+    if (columns[0].a == nullptr) break;
+    const bool is_last = columns[kColumns - 1].a == nullptr;
+    float acc[kWarpTiles][4] = {};
+    // A is asked for before x may be: adapter pages are constants.
+    for (int32_t s = 0; s < kStages - 1 && s < steps; ++s) stage_a(s);
+    wait_for_inputs();
+    for (int32_t s = 0; s < kStages - 1; ++s) {
+      if (s < steps) stage_x(s);
+      asm volatile("cp.async.commit_group;");
+    }
+    for (int32_t step = 0; step < steps; ++step) {
+      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2));
+      __syncthreads();  // this stage is there for all, and all are done with the one before it
+      if (const int32_t next = step + kStages - 1; next < steps) {
+        stage_a(next);
+        stage_x(next);
+      }
+      asm volatile("cp.async.commit_group;");
+      const uint32_t x_tile = base + static_cast<uint32_t>(step % kStages * Tile::kStageBytes);
+      const uint32_t a_tile = x_tile + kPrefillTokens * kTileK * 2;
+#pragma unroll
+      for (int kk = 0; kk < kTileK / 16; ++kk) {
+        uint32_t rows[4];
+        load_matrices(rows, x_tile + swizzled(warp_rows + lane % 16, kk * 2 + lane / 16));
+#pragma unroll
+        for (int n = 0; n < kWarpTiles; n += 2) {
+          uint32_t ranks[4];
+          load_matrices(ranks, a_tile + swizzled(warp_columns + n * 8 + lane / 16 * 8 + lane % 8,
+                                                 kk * 2 + lane / 8 % 2));
+          mma<T>(acc[n], rows[0], rows[1], rows[2], rows[3], ranks[0], ranks[1]);
+          mma<T>(acc[n + 1], rows[0], rows[1], rows[2], rows[3], ranks[2], ranks[3]);
+        }
+      }
+    }
+    float* const t = p.t + blockIdx.x * p.t_stride;
+#pragma unroll
+    for (int n = 0; n < kWarpTiles; ++n) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const int32_t row = warp_rows + lane / 4 + c / 2 * 8;
+        const ShrinkColumn& column = columns[warp_columns + n * 8 + lane % 4 * 2 + c % 2];
+        if (row < unit.count && column.a)
+          t[column.t + static_cast<int64_t>(unit.first + row) * column.t_stride] = acc[n][c];
+      }
+    }
+    if (is_last) break;
+    asm volatile("cp.async.wait_group 0;");
+    __syncthreads();  // columns and stages are free again
+  }
+  wait_for_inputs();
+}
+
+template <typename T, int kColumns>
+int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split) {
+  using Tile = ShrinkTile<kColumns>;
+  const auto kernel = lora_shrink_tile_kernel<T, kColumns>;
+  if (const int32_t status = allow_shared(kernel, Tile::kBytes); status != kOk) return status;
+  const dim3 grid(static_cast<unsigned>(split.parts),
+                  static_cast<unsigned>(num_units(params.batch, kPrefillTokens)));
+  return launch(stream, kernel, grid, dim3(kTileThreads), Tile::kBytes, params, split.part_elems);
+}
+
+template <typename T, int kRankTiles, int kSteps>
+int32_t launch_rows(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
+                    int32_t rank) {
+  const int32_t rank_groups = static_cast<int32_t>(ceil_div(rank, 8 * kRankTiles));
+  const dim3 grid(static_cast<unsigned>(split.parts),
+                  static_cast<unsigned>(params.num_fused * rank_groups),
+                  static_cast<unsigned>(num_units(params.batch, kTileTokens)));
+  return launch(stream, lora_shrink_rows_kernel<T, kRankTiles, kSteps>, grid, dim3(32 * kRowsWarps),
+                0, params, split.part_elems, rank_groups);
+}
+
+template <typename T>
+int32_t launch_shrink(void* stream, const LoraShrinkParams& params, const LoraSplit& split) {
+  const int32_t rank = params.batch.max_lora_rank > 0 ? params.batch.max_lora_rank : 64;
+  if (is_prefill(params.batch)) {
+    const int32_t columns = rank * params.num_fused;
+    if (columns <= 32) return launch_tile<T, 32>(stream, params, split);
+    if (columns <= 64) return launch_tile<T, 64>(stream, params, split);
+    return launch_tile<T, 192>(stream, params, split);
+  }
+  if (rank <= 8) return launch_rows<T, 1, 8>(stream, params, split, rank);
+  return launch_rows<T, 2, 4>(stream, params, split, rank);
+}
+
+// 16-byte loads of x and A need this; A's own place in its page is seen in the kernel.
+bool is_vectorisable(const LoraShrinkParams& params) {
+  return params.in_dim % 8 == 0 && params.x_stride % 8 == 0 && params.page_bytes % 16 == 0 &&
+         params.in_dim * core::dtype_bytes(params.page_dtype) <= params.page_bytes &&
+         reinterpret_cast<uintptr_t>(params.x) % 16 == 0 &&
+         reinterpret_cast<uintptr_t>(params.slice) % 16 == 0;
+}
+
+}  // namespace
+
+int32_t lora_partials(int64_t num_tokens) {
+  if (num_tokens <= 64) return 8;
+  if (num_tokens <= 2048) return 4;
+  return num_tokens <= 4096 ? 2 : 1;
+}
+
+int32_t lora_shrink(void* stream, const LoraShrinkParams* params) {
+  const LoraBatch& batch = params->batch;
+  if (batch.num_segments == 0) return kOk;
+  if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
+  const LoraSplit split = split_of(batch, params->in_dim, params->t_stride);
+  if (params->page_dtype == DType::kF32 || !is_vectorisable(*params))
+    return plain_shrink(stream, *params, split);
+  if (params->page_dtype == DType::kBF16) return launch_shrink<bf16>(stream, *params, split);
+  return launch_shrink<__half>(stream, *params, split);
+}
+
+}  // namespace slora::kernels::cuda
