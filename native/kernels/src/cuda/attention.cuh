@@ -1,0 +1,145 @@
+// What the attention kernels share: instructions, where a position's K and V lie, how a row's
+// context is cut into splits. Their launchers are at the end.
+#pragma once
+
+#include "common.cuh"
+
+namespace slora::kernels::cuda {
+
+// Partial results of decode rows that are cut over their context, in params.workspace: float2
+// (max, sum) of each (row, head, split), then head_size floats of each.
+inline constexpr int64_t kMaxPartials = 8192;
+inline constexpr int32_t kMaxSplits = 64;
+
+// ---- instructions
+
+// d += a b of 16 x 16 and 16 x 8 (row, column), fp32 sums. The lane with g = lane / 4, c = lane % 4
+// holds
+//   a  (g, 2c), (g + 8, 2c), (g, 2c + 8), (g + 8, 2c + 8), pairs along k
+//   b  (2c, g), (2c + 8, g), pairs along k
+//   d  (g, 2c), (g, 2c + 1), (g + 8, 2c), (g + 8, 2c + 1)
+template <typename T>
+__device__ __forceinline__ void mma(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
+                                    uint32_t a3, uint32_t b0, uint32_t b1) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  }
+}
+
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+__device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+}
+__device__ __forceinline__ void ldmatrix4_trans(uint32_t (&r)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+}
+// The transpose of an 8 x 8 matrix of 16-bit elements held by a warp.
+__device__ __forceinline__ uint32_t transpose8x8(uint32_t x) {
+  uint32_t y;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
+// 16 bytes to shared memory; zeros if not `is_valid` (then `from` is not read).
+__device__ __forceinline__ void copy_async16(uint32_t to, const void* from, bool is_valid) {
+  const int bytes = is_valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void copy_async_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int kPending>
+__device__ __forceinline__ void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+// K and V are read once: no room in L1 for them.
+__device__ __forceinline__ uint4 load_once(const void* from) {
+  uint4 v;
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+}
+
+template <typename T>
+__device__ __forceinline__ uint32_t pack2(float low, float high) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  } else {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  }
+}
+
+// 2^x within 2 ulp; 0 for -inf.
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// Absolute error about 1e-7; the hardware's own tanh errs by 5e-4, which a cap of 50 would carry
+// into the exponent.
+__device__ __forceinline__ float tanh_fast(float x) {
+  return 1.0f - __fdividef(2.0f, 1.0f + exp2_fast(fminf(x * 2.88539008f, 120.0f)));
+}
+
+inline constexpr float kLog2e = 1.44269504f;
+#define SLORA_NEGATIVE_INFINITY __int_as_float(0xff800000)
+
+// How scores become exponents of two: with a cap, score(x) = cap * tanh(x * scale / cap) * log2(e).
+struct ScoreScale {
+  float factor;     // of the raw product
+  float cap_log2e;  // 0: no cap
+
+  __device__ explicit ScoreScale(const AttentionParams& params) {
+    const bool has_cap = params.softcap > 0.0f;
+    factor = has_cap ? params.scale / params.softcap : params.scale * kLog2e;
+    cap_log2e = has_cap ? params.softcap * kLog2e : 0.0f;
+  }
+  __device__ __forceinline__ float operator()(float x) const {
+    x *= factor;
+    return cap_log2e > 0.0f ? cap_log2e * tanh_fast(x) : x;
+  }
+};
+
+// ---- rows and positions
+
+__device__ __forceinline__ int32_t window_begin(const AttentionParams& params, int32_t position) {
+  return params.window > 0 ? max(0, position - params.window + 1) : 0;
+}
+
+// Bytes from the slice's begin to K of (position, head 0) of batch row s; V lies v_offset further.
+__device__ __forceinline__ int64_t position_offset(const AttentionParams& params, int32_t s,
+                                                   int32_t position, int64_t row_bytes) {
+  const int32_t page_idx = position / params.tokens_per_page;
+  const int32_t slot = position - page_idx * params.tokens_per_page;
+  return params.page_table[s * params.page_table_stride + page_idx] * params.page_bytes +
+         slot * row_bytes;
+}
+
+// ---- launchers (attention_*.cu)
+
+bool fits_tensor_cores(const AttentionParams& params);
+int32_t launch_attention_decode(void* stream, const AttentionParams& params);
+// Rows of at least `min_tokens` tokens.
+int32_t launch_attention_prefill(void* stream, const AttentionParams& params, int32_t min_tokens);
+int32_t launch_attention_plain(void* stream, const AttentionParams& params);
+
+}  // namespace slora::kernels::cuda

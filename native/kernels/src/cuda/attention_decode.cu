@@ -1,0 +1,401 @@
+// Attention of rows of one token. Reading K and V is all the work, so a warp takes 16 positions at a
+// time, asks for all of their K and V in 16-byte loads straight into the operands of the tensor
+// cores, and multiplies transposed: positions and elements of a head fill the tall side of an
+// instruction, the query heads that share K and V its narrow side of eight.
+//
+//   S^T [16 positions, 8 heads] = K [16, D] Q^T [D, 8]      O^T [D, 8] += V^T [D, 16] P^T [16, 8]
+//
+// A sum over D or over positions may run in any order as long as both operands agree. So a lane's 16
+// bytes of K are two steps' worth of elements (Q is loaded alike), and its 16 bytes of V are eight
+// rows of V^T, paired with those of the next position by byte permutes.
+#include <algorithm>
+
+#include "attention.cuh"
+
+namespace slora::kernels::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kChunk = 16;  // positions of a warp's step
+constexpr int kBlocksAnSm = 4;
+
+struct Splits {
+  int32_t count;  // of each row's context, a bound: short rows use fewer
+  int32_t heads_a_block;
+  float2* stats;   // (max, sum) of [row, head, split]
+  float* partial;  // [row, head, split, D]
+};
+
+// The chunks of a row and which of them a split takes. Lengths are the row's own: a launch's shape
+// depends on bounds only.
+struct Context {
+  int32_t position;     // -1: nothing to do
+  int32_t begin;        // first position
+  int32_t first_chunk;  // of the row
+  int32_t chunks_a_split;
+  int32_t num_splits;  // with at least one chunk
+
+  __device__ Context(const AttentionParams& params, int32_t s, int32_t max_splits) {
+    const int32_t first_token = params.row_offsets[s];
+    const bool is_decode = params.row_offsets[s + 1] - first_token == 1;
+    position = is_decode ? params.token_position[first_token] : -1;
+    begin = window_begin(params, position);
+    first_chunk = begin / kChunk;
+    const int32_t chunks = position / kChunk + 1 - first_chunk;
+    // Fewer than one chunk a warp is not worth a block.
+    chunks_a_split = max((chunks + max_splits - 1) / max_splits, kWarps);
+    num_splits = (chunks + chunks_a_split - 1) / chunks_a_split;
+  }
+};
+
+__device__ __forceinline__ uint32_t word(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+// Semantics  AttentionParams, of rows of one token; with several splits their partial results
+// Cost       K and V of the row once a KV head (and 8 * kHeadTiles query heads)
+// kIsWhole: a chunk lies in one page (tokens_per_page is a multiple of it).
+template <typename T, int kD, int kHeadTiles, bool kIsWhole>
+__global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? kBlocksAnSm : 2)
+    attention_decode_kernel(const AttentionParams params, const Splits splits) {
+  constexpr int kKLoads = kD / 32;  // 16-byte pieces of a K row a lane
+  constexpr int kVLoads = kD / 64;
+  constexpr int kHeads = 8 * kHeadTiles;
+  constexpr int kAccStride = kD + 4;
+  extern __shared__ float shared_acc[];  // [kWarps, kHeads, kAccStride]
+  __shared__ float shared_max[kWarps][kHeads];
+  __shared__ float shared_sum[kWarps][kHeads];
+
+  const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int32_t g = lane / 4, c = lane % 4;
+  const int32_t s = blockIdx.z;
+  const int32_t d = params.head_size;
+  const int32_t group = params.num_heads / params.num_kv_heads;
+  const int32_t parts = (group + splits.heads_a_block - 1) / splits.heads_a_block;
+  const int32_t kv_head = blockIdx.y / parts;
+  const int32_t group_begin = (blockIdx.y % parts) * splits.heads_a_block;
+  const int32_t num_heads = min(splits.heads_a_block, group - group_begin);
+  const int32_t first_head = kv_head * group + group_begin;
+
+  // ---- the row's tables: copies wrote them, so they may be read at once
+  const Context context(params, s, splits.count);
+  const int32_t split = blockIdx.x;
+  const int32_t end_chunk = min(context.first_chunk + (split + 1) * context.chunks_a_split,
+                                context.position / kChunk + 1);
+  int32_t chunk = context.first_chunk + split * context.chunks_a_split + warp;
+  const int32_t* table = params.page_table + s * params.page_table_stride;
+  const bool is_active = context.position >= 0 && split < context.num_splits;
+  int32_t next_page = 0;
+  if (kIsWhole && is_active && chunk < end_chunk)
+    next_page = table[chunk * kChunk / params.tokens_per_page];
+  wait_for_inputs();
+  if (!is_active) return;
+
+  // ---- queries: head g of each tile, pieces 4 j + c
+  uint4 q[kHeadTiles][kKLoads];
+  const int64_t token = params.row_offsets[s];
+#pragma unroll
+  for (int n = 0; n < kHeadTiles; ++n) {
+    const int32_t head = n * 8 + g;
+    const T* row = static_cast<const T*>(params.q) + token * params.q_stride +
+                   static_cast<int64_t>(first_head + head) * d;
+#pragma unroll
+    for (int j = 0; j < kKLoads; ++j) {
+      const int32_t piece = 4 * j + c;
+      q[n][j] = head < num_heads && piece * 8 < d ? load_once(row + piece * 8)
+                                                  : make_uint4(0, 0, 0, 0);
+    }
+  }
+
+  float acc[kHeadTiles][kVLoads][4][4] = {};
+  float largest[kHeadTiles][2], sum[kHeadTiles][2];
+#pragma unroll
+  for (int n = 0; n < kHeadTiles; ++n) {
+    largest[n][0] = largest[n][1] = SLORA_NEGATIVE_INFINITY;
+    sum[n][0] = sum[n][1] = 0.0f;
+  }
+  const ScoreScale scale(params);
+  const int64_t row_bytes = static_cast<int64_t>(params.num_kv_heads) * d * sizeof(T);
+  const int64_t v_offset = params.tokens_per_page * row_bytes;
+  const uint8_t* slice = params.slice + static_cast<int64_t>(kv_head) * d * sizeof(T);
+
+  for (; chunk < end_chunk; chunk += kWarps) {
+    // ---- ask for 16 positions of K and V
+    const int32_t first = chunk * kChunk;
+    const uint8_t* chunk_base = nullptr;
+    if (kIsWhole) {
+      const int32_t slot = first % params.tokens_per_page;
+      chunk_base = slice + next_page * params.page_bytes + slot * row_bytes;
+      if (chunk + kWarps < end_chunk)
+        next_page = table[(first + kWarps * kChunk) / params.tokens_per_page];
+    }
+    const auto row_of = [&](int32_t i) {
+      return kIsWhole ? chunk_base + i * row_bytes
+                      : slice + position_offset(params, s, first + i, row_bytes);
+    };
+    const auto is_valid = [&](int32_t i) {
+      return first + i >= context.begin && first + i <= context.position;
+    };
+    uint4 k[2][kKLoads], v[4][kVLoads];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int32_t i = g + 8 * r;
+      const bool valid = is_valid(i);
+      const uint8_t* row = valid ? row_of(i) : nullptr;
+#pragma unroll
+      for (int j = 0; j < kKLoads; ++j) {
+        const int32_t piece = 4 * j + c;
+        k[r][j] =
+            valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const int32_t i = 2 * c + (r & 1) + 8 * (r >> 1);
+      const bool valid = is_valid(i);
+      const uint8_t* row = valid ? row_of(i) + v_offset : nullptr;
+#pragma unroll
+      for (int j = 0; j < kVLoads; ++j) {
+        const int32_t piece = 8 * j + g;
+        v[r][j] =
+            valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
+      }
+    }
+
+    // ---- S^T = K Q^T
+    float score[kHeadTiles][4] = {};
+#pragma unroll
+    for (int j = 0; j < kKLoads; ++j) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+#pragma unroll
+        for (int n = 0; n < kHeadTiles; ++n) {
+          mma<T>(score[n], word(k[0][j], 2 * half), word(k[1][j], 2 * half),
+                 word(k[0][j], 2 * half + 1), word(k[1][j], 2 * half + 1), word(q[n][j], 2 * half),
+                 word(q[n][j], 2 * half + 1));
+        }
+      }
+    }
+
+    // ---- softmax: a lane has positions g and g + 8 of heads 2c and 2c + 1
+    uint32_t p[kHeadTiles][2];
+    const bool is_valid0 = is_valid(g), is_valid1 = is_valid(g + 8);
+#pragma unroll
+    for (int n = 0; n < kHeadTiles; ++n) {
+      float e[4];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float x0 = is_valid0 ? scale(score[n][h]) : SLORA_NEGATIVE_INFINITY;
+        const float x1 = is_valid1 ? scale(score[n][2 + h]) : SLORA_NEGATIVE_INFINITY;
+        float most = fmaxf(x0, x1);
+        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 4));
+        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 8));
+        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 16));
+        // A chunk has at least one position in range, so `most` is finite.
+        most = fmaxf(most, largest[n][h]);
+        const float alpha = exp2_fast(largest[n][h] - most);
+        largest[n][h] = most;
+        e[h] = exp2_fast(x0 - most);
+        e[2 + h] = exp2_fast(x1 - most);
+        sum[n][h] = sum[n][h] * alpha + (e[h] + e[2 + h]);
+#pragma unroll
+        for (int j = 0; j < kVLoads; ++j) {
+#pragma unroll
+          for (int t = 0; t < 4; ++t) {
+            acc[n][j][t][h] *= alpha;
+            acc[n][j][t][2 + h] *= alpha;
+          }
+        }
+      }
+      p[n][0] = transpose8x8(pack2<T>(e[0], e[1]));
+      p[n][1] = transpose8x8(pack2<T>(e[2], e[3]));
+    }
+
+    // ---- O^T += V^T P^T: rows g and g + 8 of tile (j, t) are elements 64 j + 8 g + 2 t and the next
+#pragma unroll
+    for (int j = 0; j < kVLoads; ++j) {
+#pragma unroll
+      for (int t = 0; t < 4; ++t) {
+        const uint32_t a0 = __byte_perm(word(v[0][j], t), word(v[1][j], t), 0x5410);
+        const uint32_t a1 = __byte_perm(word(v[0][j], t), word(v[1][j], t), 0x7632);
+        const uint32_t a2 = __byte_perm(word(v[2][j], t), word(v[3][j], t), 0x5410);
+        const uint32_t a3 = __byte_perm(word(v[2][j], t), word(v[3][j], t), 0x7632);
+#pragma unroll
+        for (int n = 0; n < kHeadTiles; ++n)
+          mma<T>(acc[n][j][t], a0, a1, a2, a3, p[n][0], p[n][1]);
+      }
+    }
+  }
+
+  // ---- the warps' parts
+#pragma unroll
+  for (int n = 0; n < kHeadTiles; ++n) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float total = sum[n][h];
+      total += __shfl_xor_sync(0xffffffffu, total, 4);
+      total += __shfl_xor_sync(0xffffffffu, total, 8);
+      total += __shfl_xor_sync(0xffffffffu, total, 16);
+      const int32_t head = n * 8 + 2 * c + h;
+      if (g == 0) {
+        shared_max[warp][head] = largest[n][h];
+        shared_sum[warp][head] = total;
+      }
+      if (head >= num_heads) continue;
+      float* to = shared_acc + (warp * kHeads + head) * kAccStride;
+#pragma unroll
+      for (int j = 0; j < kVLoads; ++j) {
+#pragma unroll
+        for (int t = 0; t < 4; t += 2) {
+          *reinterpret_cast<float4*>(to + 64 * j + 8 * g + 2 * t) =
+              make_float4(acc[n][j][t][h], acc[n][j][t][2 + h], acc[n][j][t + 1][h],
+                          acc[n][j][t + 1][2 + h]);
+        }
+      }
+    }
+  }
+  __syncthreads();  // every warp's part is in shared memory
+
+  // ---- their sum, in the order of the warps, four elements a thread
+  const int32_t pieces = d / 4;
+  for (int32_t i = threadIdx.x; i < num_heads * pieces; i += kWarps * 32) {
+    const int32_t head = i / pieces, e = i % pieces * 4;
+    float most = shared_max[0][head];  // warp 0 has a chunk
+#pragma unroll
+    for (int w = 1; w < kWarps; ++w) most = fmaxf(most, shared_max[w][head]);
+    float total = 0.0f;
+    float4 value = make_float4(0, 0, 0, 0);
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float factor = exp2_fast(shared_max[w][head] - most);
+      const float4 part = *reinterpret_cast<const float4*>(
+          shared_acc + (w * kHeads + head) * kAccStride + e);
+      total += factor * shared_sum[w][head];
+      value.x += factor * part.x;
+      value.y += factor * part.y;
+      value.z += factor * part.z;
+      value.w += factor * part.w;
+    }
+    const int64_t out_head = token * params.num_heads + first_head + head;
+    if (context.num_splits == 1) {
+      const float inverse = 1.0f / total;
+      const uint2 out = make_uint2(pack2<T>(value.x * inverse, value.y * inverse),
+                                   pack2<T>(value.z * inverse, value.w * inverse));
+      *reinterpret_cast<uint2*>(static_cast<T*>(params.out) + out_head * d + e) = out;
+    } else {
+      const int64_t slot =
+          (static_cast<int64_t>(s) * params.num_heads + first_head + head) * splits.count + split;
+      if (e == 0) splits.stats[slot] = make_float2(most, total);
+      *reinterpret_cast<float4*>(splits.partial + slot * d + e) = value;
+    }
+  }
+}
+
+// Semantics  the splits' partial results of (row, head) made one, in the order of the splits
+template <typename T>
+__global__ void attention_combine_kernel(const AttentionParams params, const Splits splits) {
+  const int32_t s = blockIdx.y;
+  const Context context(params, s, splits.count);
+  const int64_t token = params.row_offsets[s];
+  wait_for_inputs();
+  if (context.position < 0 || context.num_splits == 1) return;
+  const int32_t d = params.head_size;
+  const int32_t pieces = d / 4;
+  const int32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= params.num_heads * pieces) return;
+  const int32_t head = i / pieces, e = i % pieces * 4;
+  const int64_t slot = (static_cast<int64_t>(s) * params.num_heads + head) * splits.count;
+  float most = SLORA_NEGATIVE_INFINITY;
+  for (int32_t j = 0; j < context.num_splits; ++j) most = fmaxf(most, splits.stats[slot + j].x);
+  float total = 0.0f;
+  float4 value = make_float4(0, 0, 0, 0);
+#pragma unroll 4
+  for (int32_t j = 0; j < context.num_splits; ++j) {
+    const float2 stats = splits.stats[slot + j];
+    const float4 part = *reinterpret_cast<const float4*>(splits.partial + (slot + j) * d + e);
+    const float factor = exp2_fast(stats.x - most);
+    total += factor * stats.y;
+    value.x += factor * part.x;
+    value.y += factor * part.y;
+    value.z += factor * part.z;
+    value.w += factor * part.w;
+  }
+  const float inverse = 1.0f / total;
+  const uint2 out = make_uint2(pack2<T>(value.x * inverse, value.y * inverse),
+                               pack2<T>(value.z * inverse, value.w * inverse));
+  *reinterpret_cast<uint2*>(static_cast<T*>(params.out) +
+                            (token * params.num_heads + head) * d + e) = out;
+}
+
+// Splits so that the card is full once, from bounds only.
+Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_block,
+                   int32_t blocks_an_sm) {
+  const int64_t group = params.num_heads / params.num_kv_heads;
+  const int64_t blocks = params.num_rows * params.num_kv_heads * ceil_div(group, heads_a_block);
+  const int64_t slots = int64_t{device_of(stream).sm_count} * blocks_an_sm;
+  const int64_t max_context = params.max_context > 0
+                                  ? params.max_context
+                                  : params.page_table_stride * params.tokens_per_page;
+  const int64_t context =
+      params.window > 0 ? std::min<int64_t>(max_context, params.window + kChunk) : max_context;
+  int64_t count = std::min<int64_t>(slots / blocks, ceil_div(context, kChunk * kWarps));
+  count = std::min<int64_t>(count, kMaxPartials / (int64_t{params.num_rows} * params.num_heads));
+  count = std::clamp<int64_t>(count, 1, kMaxSplits);
+  if (!params.workspace) count = 1;
+  Splits splits;
+  splits.count = static_cast<int32_t>(count);
+  splits.heads_a_block = heads_a_block;
+  const int64_t partials = int64_t{params.num_rows} * params.num_heads * count;
+  splits.stats = static_cast<float2*>(params.workspace);
+  splits.partial = static_cast<float*>(params.workspace) + 2 * ((partials + 1) / 2 * 2);
+  return splits;
+}
+
+template <typename T, int kD, int kHeadTiles>
+int32_t launch_decode(void* stream, const AttentionParams& params) {
+  const int64_t group = params.num_heads / params.num_kv_heads;
+  const auto heads_a_block = static_cast<int32_t>(std::min<int64_t>(group, 8 * kHeadTiles));
+  const Splits splits = plan_splits(stream, params, heads_a_block,
+                                    kD <= 128 && kHeadTiles == 1 ? kBlocksAnSm : 2);
+  const auto kernel = params.tokens_per_page % kChunk == 0
+                          ? attention_decode_kernel<T, kD, kHeadTiles, true>
+                          : attention_decode_kernel<T, kD, kHeadTiles, false>;
+  constexpr size_t kSharedBytes = size_t{kWarps} * 8 * kHeadTiles * (kD + 4) * sizeof(float);
+  int32_t status = allow_shared(kernel, kSharedBytes);
+  if (status != kOk) return status;
+  const dim3 grid(splits.count,
+                  static_cast<unsigned>(params.num_kv_heads * ceil_div(group, heads_a_block)),
+                  params.num_rows);
+  status = launch(stream, kernel, grid, dim3(kWarps * 32), kSharedBytes, params, splits);
+  if (status != kOk || splits.count == 1) return status;
+  constexpr int kThreads = 128;
+  const dim3 combine(
+      static_cast<unsigned>(ceil_div(int64_t{params.num_heads} * params.head_size / 4, kThreads)),
+      params.num_rows);
+  return launch(stream, attention_combine_kernel<T>, combine, dim3(kThreads), 0, params, splits);
+}
+
+template <typename T, int kD>
+int32_t launch_decode(void* stream, const AttentionParams& params) {
+  // At 256 elements two tiles of heads do not fit the registers: larger groups read K and V again.
+  if constexpr (kD <= 128) {
+    if (params.num_heads / params.num_kv_heads > 8) return launch_decode<T, kD, 2>(stream, params);
+  }
+  return launch_decode<T, kD, 1>(stream, params);
+}
+
+template <typename T>
+int32_t launch_decode(void* stream, const AttentionParams& params) {
+  if (params.head_size <= 64) return launch_decode<T, 64>(stream, params);
+  if (params.head_size <= 128) return launch_decode<T, 128>(stream, params);
+  return launch_decode<T, 256>(stream, params);
+}
+
+}  // namespace
+
+int32_t launch_attention_decode(void* stream, const AttentionParams& params) {
+  if (params.page_dtype == DType::kBF16) return launch_decode<bf16>(stream, params);
+  return launch_decode<__half>(stream, params);
+}
+
+}  // namespace slora::kernels::cuda

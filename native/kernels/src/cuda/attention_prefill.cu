@@ -1,0 +1,375 @@
+// Attention of rows of several tokens: flash attention on tensor cores over pages. A block takes a
+// tile of (token, head) pairs of one row and KV head - all query heads that share K and V lie side by
+// side in the tile - and walks the positions that its tokens see. K and V travel by asynchronous
+// copies, one tile of positions ahead.
+#include <algorithm>
+
+#include "attention.cuh"
+
+namespace slora::kernels::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * 32;
+
+// kRowTiles: tiles of 16 pairs a warp. kPositions: of a tile of K and V.
+template <int kD>
+struct Shape {
+  static constexpr int kRowTiles = kD <= 128 ? 2 : 1;
+  static constexpr int kRows = kWarps * 16 * kRowTiles;
+  static constexpr int kPositions = kD <= 128 ? 64 : 32;
+  // 16 bytes more than a row: eight rows of a matrix lie in different banks.
+  static constexpr int kStride = kD * 2 + 16;
+  static constexpr int kTileBytes = kPositions * kStride;
+  static constexpr int kQBytes = kRows * kStride;
+  static constexpr int kOffsetsBytes = 2 * kPositions * 8;
+  static constexpr int kSharedBytes = kOffsetsBytes + kQBytes + 4 * kTileBytes;
+};
+
+struct Tiling {
+  int32_t heads_a_tile;
+  int32_t tokens_a_tile;
+  int32_t min_tokens;  // of a row that this launch serves
+};
+
+struct Tile {
+  int32_t row;  // of the batch; -1: none
+  int32_t first_token;
+  int32_t num_tokens;
+};
+
+// Tile number `idx` of all rows' tiles, counted from the last: the last tokens of a row see the most
+// positions and should begin first. By one warp.
+__device__ Tile find_tile(const AttentionParams& params, const Tiling& tiling, int32_t idx) {
+  const int32_t lane = threadIdx.x % 32;
+  int32_t seen = 0;
+  for (int32_t last = params.num_rows; last > 0; last -= 32) {
+    const int32_t s = last - 1 - lane;
+    int32_t first = 0, count = 0, tiles = 0;
+    if (s >= 0) {
+      first = params.row_offsets[s];
+      count = params.row_offsets[s + 1] - first;
+      if (count >= tiling.min_tokens)
+        tiles = (count + tiling.tokens_a_tile - 1) / tiling.tokens_a_tile;
+    }
+    int32_t sum = tiles;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const int32_t before = __shfl_up_sync(0xffffffffu, sum, offset);
+      if (lane >= offset) sum += before;
+    }
+    const uint32_t reached = __ballot_sync(0xffffffffu, seen + sum > idx);
+    if (reached) {
+      const int owner = __ffs(reached) - 1;
+      const int32_t before = __shfl_sync(0xffffffffu, seen + sum - tiles, owner);
+      const int32_t owner_tiles = __shfl_sync(0xffffffffu, tiles, owner);
+      first = __shfl_sync(0xffffffffu, first, owner);
+      count = __shfl_sync(0xffffffffu, count, owner);
+      const int32_t begin = (owner_tiles - 1 - (idx - before)) * tiling.tokens_a_tile;
+      return {last - 1 - owner, first + begin, min(tiling.tokens_a_tile, count - begin)};
+    }
+    seen += __shfl_sync(0xffffffffu, sum, 31);
+  }
+  return {-1, 0, 0};
+}
+
+// Semantics  AttentionParams, of rows of at least min_tokens tokens
+// Cost       4 D flops a (query head, position in range), in tiles; K and V once a tile, from L2
+template <typename T, int kD>
+__global__ void __launch_bounds__(kThreads, 2)
+    attention_prefill_kernel(const AttentionParams params, const Tiling tiling) {
+  using S = Shape<kD>;
+  constexpr int kRowTiles = S::kRowTiles;
+  constexpr int kColumnTiles = S::kPositions / 8;
+  constexpr int kPieces = kD / 8;  // 16-byte pieces of a row
+  extern __shared__ __align__(16) uint8_t shared[];
+  int64_t* const shared_offsets = reinterpret_cast<int64_t*>(shared);  // [2, kPositions]
+  const uint32_t q_address = shared_address(shared + S::kOffsetsBytes);
+  const uint32_t kv_address = q_address + S::kQBytes;  // [2 stages][K, V]
+
+  const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int32_t g = lane / 4, c = lane % 4;
+  const int32_t d = params.head_size;
+  const int32_t group = params.num_heads / params.num_kv_heads;
+  const int32_t parts = (group + tiling.heads_a_tile - 1) / tiling.heads_a_tile;
+  const int32_t kv_head = blockIdx.x / parts;
+  const int32_t group_begin = (blockIdx.x % parts) * tiling.heads_a_tile;
+  const int32_t num_heads = min(tiling.heads_a_tile, group - group_begin);
+  const int32_t first_head = kv_head * group + group_begin;
+
+  // ---- which tile: every warp finds it itself, from tables that copies wrote
+  const Tile tile = find_tile(params, tiling, blockIdx.y);
+  wait_for_inputs();
+  if (tile.row < 0) return;
+  const int32_t num_pairs = tile.num_tokens * num_heads;
+  const int32_t first_position = params.token_position[tile.first_token];
+  const int32_t last_position = params.token_position[tile.first_token + tile.num_tokens - 1];
+  const int32_t begin = window_begin(params, first_position);
+  const int32_t end = last_position + 1;
+  const int32_t aligned_begin = begin / S::kPositions * S::kPositions;
+  const int32_t num_steps = (end - aligned_begin + S::kPositions - 1) / S::kPositions;
+
+  const int64_t row_bytes = static_cast<int64_t>(params.num_kv_heads) * d * sizeof(T);
+  const int64_t v_offset = params.tokens_per_page * row_bytes;
+  const uint8_t* slice = params.slice + static_cast<int64_t>(kv_head) * d * sizeof(T);
+
+  // Offsets of a step's positions; -1: not to be read.
+  const auto find_offsets = [&](int32_t step) {
+    if (threadIdx.x >= S::kPositions) return;
+    const int32_t position = aligned_begin + step * S::kPositions + threadIdx.x;
+    shared_offsets[(step & 1) * S::kPositions + threadIdx.x] =
+        position >= begin && position < end ? position_offset(params, tile.row, position, row_bytes)
+                                            : -1;
+  };
+  const auto copy_kv = [&](int32_t step) {
+    const uint32_t to = kv_address + (step & 1) * 2 * S::kTileBytes;
+#pragma unroll
+    for (int i = 0; i < S::kPositions * kPieces / kThreads; ++i) {
+      const int32_t idx = i * kThreads + threadIdx.x;
+      const int32_t row = idx / kPieces, piece = idx % kPieces;
+      const int64_t offset = shared_offsets[(step & 1) * S::kPositions + row];
+      const bool is_valid = offset >= 0 && piece * 8 < d;
+      const uint8_t* from = slice + (is_valid ? offset + piece * 16 : 0);
+      copy_async16(to + row * S::kStride + piece * 16, from, is_valid);
+      copy_async16(to + S::kTileBytes + row * S::kStride + piece * 16, from + v_offset, is_valid);
+    }
+  };
+
+  // ---- the tile's queries and the first step
+  for (int32_t idx = threadIdx.x; idx < S::kRows * kPieces; idx += kThreads) {
+    const int32_t row = idx / kPieces, piece = idx % kPieces;
+    const int32_t token = row / num_heads;
+    const bool is_valid = row < num_pairs && piece * 8 < d;
+    const T* from = static_cast<const T*>(params.q);
+    if (is_valid) {
+      from += (tile.first_token + token) * params.q_stride +
+              static_cast<int64_t>(first_head + row - token * num_heads) * d + piece * 8;
+    }
+    copy_async16(q_address + row * S::kStride + piece * 16, from, is_valid);
+  }
+  find_offsets(0);
+  __syncthreads();  // offsets of step 0
+  copy_kv(0);
+  copy_async_commit();
+  find_offsets(1);
+
+  // ---- the lane's pairs: rows g and g + 8 of each row tile
+  int32_t row_position[kRowTiles][2];
+  float largest[kRowTiles][2], sum[kRowTiles][2];
+  float acc[kRowTiles][kD / 8][4];
+#pragma unroll
+  for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int32_t row = warp * 16 * kRowTiles + m * 16 + h * 8 + g;
+      // Rows past the tile repeat its last token; they are not stored.
+      row_position[m][h] =
+          params.token_position[tile.first_token + min(row / num_heads, tile.num_tokens - 1)];
+      largest[m][h] = SLORA_NEGATIVE_INFINITY;
+      sum[m][h] = 0.0f;
+    }
+#pragma unroll
+    for (int n = 0; n < kD / 8; ++n)
+      acc[m][n][0] = acc[m][n][1] = acc[m][n][2] = acc[m][n][3] = 0.0f;
+  }
+  const ScoreScale scale(params);
+  // Without a cap the factor goes into the exponent's own multiply-add.
+  const bool has_cap = scale.cap_log2e > 0.0f;
+  const float factor = has_cap ? 1.0f : scale.factor;
+
+  const uint32_t q_lane = q_address +
+                          (warp * 16 * kRowTiles + lane % 16) * S::kStride + lane / 16 * 16;
+  const uint32_t k_lane = kv_address + (lane % 8 + lane / 16 * 8) * S::kStride + lane / 8 % 2 * 16;
+  const uint32_t v_lane =
+      kv_address + S::kTileBytes + lane % 16 * S::kStride + lane / 16 * 16;
+
+  for (int32_t step = 0; step < num_steps; ++step) {
+    copy_async_wait<0>();
+    // This step's K and V of all threads have come, the next one's offsets too, and all are done
+    // with the stage that the next copies overwrite.
+    __syncthreads();
+    if (step + 1 < num_steps) copy_kv(step + 1);
+    copy_async_commit();
+    const uint32_t stage = (step & 1) * 2 * S::kTileBytes;
+
+    // ---- S = Q K^T
+    float score[kRowTiles][kColumnTiles][4];
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; ++n)
+        score[m][n][0] = score[m][n][1] = score[m][n][2] = score[m][n][3] = 0.0f;
+    }
+#pragma unroll
+    for (int k = 0; k < kD / 16; ++k) {
+      uint32_t a[kRowTiles][4];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m)
+        ldmatrix4(a[m], q_lane + m * 16 * S::kStride + k * 32);
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; n += 2) {
+        uint32_t b[4];
+        ldmatrix4(b, k_lane + stage + n * 8 * S::kStride + k * 32);
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) {
+          mma<T>(score[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
+          mma<T>(score[m][n + 1], a[m][0], a[m][1], a[m][2], a[m][3], b[2], b[3]);
+        }
+      }
+    }
+
+    // ---- cap and range
+    const int32_t step_begin = aligned_begin + step * S::kPositions;
+    if (has_cap) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) score[m][n][i] = scale(score[m][n][i]);
+        }
+      }
+    }
+    const bool is_inside =
+        step_begin + S::kPositions - 1 <= first_position &&
+        (params.window <= 0 || step_begin > last_position - params.window);
+    if (!is_inside) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int32_t position = step_begin + n * 8 + 2 * c + (i & 1);
+            const int32_t own = row_position[m][i >> 1];
+            if (position > own || (params.window > 0 && position <= own - params.window))
+              score[m][n][i] = SLORA_NEGATIVE_INFINITY;
+          }
+        }
+      }
+    }
+
+    // ---- softmax so far
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float most = largest[m][h];
+#pragma unroll
+        for (int n = 0; n < kColumnTiles; ++n)
+          most = fmaxf(most, fmaxf(score[m][n][2 * h], score[m][n][2 * h + 1]));
+        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+        // A row whose window begins later has met no position yet.
+        const float shift = most == SLORA_NEGATIVE_INFINITY ? 0.0f : most * factor;
+        const float alpha = exp2_fast(largest[m][h] * factor - shift);
+        largest[m][h] = most;
+        float part = 0.0f;
+#pragma unroll
+        for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+          for (int i = 2 * h; i < 2 * h + 2; ++i) {
+            score[m][n][i] = exp2_fast(score[m][n][i] * factor - shift);
+            part += score[m][n][i];
+          }
+        }
+        sum[m][h] = sum[m][h] * alpha + part;
+#pragma unroll
+        for (int n = 0; n < kD / 8; ++n) {
+          acc[m][n][2 * h] *= alpha;
+          acc[m][n][2 * h + 1] *= alpha;
+        }
+      }
+    }
+
+    // ---- O += P V: two column tiles of scores are one operand
+#pragma unroll
+    for (int k = 0; k < kColumnTiles / 2; ++k) {
+      uint32_t a[kRowTiles][4];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        a[m][0] = pack2<T>(score[m][2 * k][0], score[m][2 * k][1]);
+        a[m][1] = pack2<T>(score[m][2 * k][2], score[m][2 * k][3]);
+        a[m][2] = pack2<T>(score[m][2 * k + 1][0], score[m][2 * k + 1][1]);
+        a[m][3] = pack2<T>(score[m][2 * k + 1][2], score[m][2 * k + 1][3]);
+      }
+#pragma unroll
+      for (int n = 0; n < kD / 8; n += 2) {
+        uint32_t b[4];
+        ldmatrix4_trans(b, v_lane + stage + k * 16 * S::kStride + n * 16);
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) {
+          mma<T>(acc[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
+          mma<T>(acc[m][n + 1], a[m][0], a[m][1], a[m][2], a[m][3], b[2], b[3]);
+        }
+      }
+    }
+    // Into the half that copy_kv(step) read before the barrier above.
+    if (step + 2 < num_steps) find_offsets(step + 2);
+  }
+
+  // ---- out
+#pragma unroll
+  for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float total = sum[m][h];
+      total += __shfl_xor_sync(0xffffffffu, total, 1);
+      total += __shfl_xor_sync(0xffffffffu, total, 2);
+      const float inverse = 1.0f / total;
+      const int32_t row = warp * 16 * kRowTiles + m * 16 + h * 8 + g;
+      if (row >= num_pairs) continue;
+      const int32_t token = row / num_heads;
+      T* out = static_cast<T*>(params.out) +
+               (static_cast<int64_t>(tile.first_token + token) * params.num_heads + first_head +
+                row - token * num_heads) *
+                   d;
+#pragma unroll
+      for (int n = 0; n < kD / 8; ++n) {
+        if (n * 8 >= d) continue;
+        *reinterpret_cast<uint32_t*>(out + n * 8 + 2 * c) =
+            pack2<T>(acc[m][n][2 * h] * inverse, acc[m][n][2 * h + 1] * inverse);
+      }
+    }
+  }
+}
+
+template <typename T, int kD>
+int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_tokens) {
+  using S = Shape<kD>;
+  if (S::kSharedBytes > device_of(stream).max_shared_bytes)
+    return launch_attention_plain(stream, params);
+  const int32_t group = params.num_heads / params.num_kv_heads;
+  Tiling tiling;
+  tiling.heads_a_tile = std::min(group, S::kRows);
+  tiling.tokens_a_tile = S::kRows / tiling.heads_a_tile;
+  tiling.min_tokens = min_tokens;
+  const auto kernel = attention_prefill_kernel<T, kD>;
+  const int32_t status = allow_shared(kernel, S::kSharedBytes);
+  if (status != kOk) return status;
+  // Most tiles of any batch within the bounds: each row may end in a tile that is not full.
+  const int64_t rows = std::min<int64_t>(params.num_rows, params.num_tokens / min_tokens);
+  const int64_t tiles = params.num_tokens / tiling.tokens_a_tile + rows;
+  const dim3 grid(
+      static_cast<unsigned>(params.num_kv_heads * ceil_div(group, tiling.heads_a_tile)),
+      static_cast<unsigned>(tiles));
+  if (tiles > 65535) return kUnsupported;
+  return launch(stream, kernel, grid, dim3(kThreads), S::kSharedBytes, params, tiling);
+}
+
+template <typename T>
+int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_tokens) {
+  if (params.head_size <= 64) return launch_prefill<T, 64>(stream, params, min_tokens);
+  if (params.head_size <= 96) return launch_prefill<T, 96>(stream, params, min_tokens);
+  if (params.head_size <= 128) return launch_prefill<T, 128>(stream, params, min_tokens);
+  return launch_prefill<T, 256>(stream, params, min_tokens);
+}
+
+}  // namespace
+
+int32_t launch_attention_prefill(void* stream, const AttentionParams& params, int32_t min_tokens) {
+  if (params.page_dtype == DType::kBF16) return launch_prefill<bf16>(stream, params, min_tokens);
+  return launch_prefill<__half>(stream, params, min_tokens);
+}
+
+}  // namespace slora::kernels::cuda

@@ -1,0 +1,669 @@
+// Sampling: a cluster of blocks takes a row; each block holds its slice of the logits in shared
+// memory from the one read to the draw, and every processor is a pass over that slice.
+//
+// Masses exp(logit - max) are summed as integers of 2^-40, so no sum depends on the order of its
+// terms, and equal seeds draw equal tokens at any number of blocks. What rounding to 2^-40 of the
+// largest mass takes from a token is far below what exp itself errs by. The host sums doubles: the
+// two can differ where a uniform or a threshold falls within about 1e-6 of a boundary.
+//
+// Thresholds (top-k, top-p, typical-p) are found digit by digit in histograms of the keys' bits,
+// without a sort; ties are broken as on the host.
+#include <algorithm>
+
+#include "common.cuh"
+#include "cuda_kernels.hpp"
+#include "slora/kernels/random.hpp"
+
+namespace slora::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 512;
+constexpr int kWarps = kThreads / 32;
+constexpr int kMaxCluster = 8;
+constexpr int kMaxTop = 64;
+constexpr int kBuckets = 2048;
+constexpr float kMassUnit = 1099511627776.0f;  // 2^40
+constexpr int64_t kMaxSlice = 32768;           // with its tables 200 KiB of shared memory
+
+// ---- cluster
+
+__device__ __forceinline__ int32_t cluster_rank() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return static_cast<int32_t>(rank);
+#else
+  return 0;
+#endif
+}
+// Also a barrier of the block.
+__device__ __forceinline__ void cluster_sync() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  // Arrival releases, the wait acquires, in shared memory of the whole cluster.
+  __syncwarp();
+  asm volatile(
+      "barrier.cluster.arrive.aligned;\n\t"
+      "barrier.cluster.wait.aligned;" ::
+          : "memory");
+#else
+  __syncthreads();
+#endif
+}
+// Where block `rank` of the cluster has what this block has at `mine`, in shared memory.
+template <typename T>
+__device__ __forceinline__ T* remote(T* mine, int32_t rank) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  uint64_t address;
+  asm volatile("mapa.u64 %0, %1, %2;"
+               : "=l"(address)
+               : "l"(reinterpret_cast<uint64_t>(mine)), "r"(rank));
+  return reinterpret_cast<T*>(address);
+#else
+  return mine;
+#endif
+}
+
+// ---- keys and masses
+
+// Ascends with x.
+__device__ __forceinline__ uint32_t ascending_key(float x) {
+  const uint32_t bits = __float_as_uint(x);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+__device__ __forceinline__ float value_of_key(uint32_t key) {
+  return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+__device__ __forceinline__ float dropped() { return __uint_as_float(0xff800000u); }
+
+// Orders (value, token): larger values first, equal ones (-0 and 0 too) by lower token.
+__device__ __forceinline__ uint64_t rank_key(float x, int64_t token) {
+  return static_cast<uint64_t>(ascending_key(x + 0.0f)) << 32 |
+         (0xffffffffu - static_cast<uint32_t>(token));
+}
+__device__ __forceinline__ int32_t token_of(uint64_t key) {
+  return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(key));
+}
+__device__ __forceinline__ float value_of(uint64_t key) {
+  return value_of_key(static_cast<uint32_t>(key >> 32));
+}
+
+__device__ __forceinline__ uint64_t integer_mass(float mass) {
+  return mass > 0.0f ? __float2ull_rn(mass * kMassUnit) : 0;
+}
+
+// *sum += x in shared memory, where 64-bit atomics are loops and 32-bit ones are not: each addition
+// to the low half carries what it overflowed by.
+__device__ __forceinline__ void add_to(uint64_t* sum, uint64_t x) {
+  auto* const words = reinterpret_cast<uint32_t*>(sum);
+  const auto low = static_cast<uint32_t>(x);
+  auto high = static_cast<uint32_t>(x >> 32);
+  if (low > 0 && atomicAdd(words, low) + low < low) ++high;
+  if (high > 0) atomicAdd(words + 1, high);
+}
+
+struct SamplePlan {
+  int32_t cluster;  // blocks a row
+  int64_t slice;    // logits a block, a multiple of 64
+};
+
+// Words of the history's tables of a slice: two 16-bit counts of the output a word, then a bit a
+// token that occurs at all.
+__host__ __device__ constexpr int64_t table_words(int64_t slice) { return slice / 2 + slice / 32; }
+
+struct Exchange {
+  uint64_t value[2];
+};
+
+struct SampleShared {
+  Exchange exchange;
+  uint64_t warp_parts[kWarps];
+  double warp_doubles[kWarps];
+  uint64_t merged[kBuckets / 2];  // this block's share of the cluster's histogram
+  uint64_t threshold[2];          // key and mass before it, as the owner publishes them
+  uint64_t top[kMaxTop];
+  uint64_t all_top[kMaxCluster * kMaxTop];
+  int32_t token;
+};
+
+struct Total {
+  uint64_t all;
+  uint64_t before;  // of the blocks of lower rank
+};
+
+struct Threshold {
+  uint32_t key;
+  uint64_t before;  // mass of smaller keys
+};
+
+// One block's view of its row.
+struct Slice {
+  const SampleParams& params;
+  const SampleRow& row;
+  SampleShared& shared;
+  float* x;              // [count], processed in place
+  uint32_t* counts;      // table_words(slice)
+  uint64_t* buckets;     // [kBuckets], shared memory; may share the tables' place
+  int32_t cluster;
+  int32_t block;
+  int64_t begin;
+  int32_t count;
+  int64_t slice;
+  int32_t round;  // of exchanges
+
+  // ---- reductions over the cluster; results reach every thread
+
+  __device__ uint64_t publish_and(uint64_t mine, uint64_t* before, bool is_max) {
+    const int32_t half = round++ & 1;  // two halves: one barrier a round is enough
+    if (threadIdx.x == 0) shared.exchange.value[half] = mine;
+    cluster_sync();
+    uint64_t all = 0;
+    for (int32_t r = 0; r < cluster; ++r) {
+      const uint64_t part = *remote(&shared.exchange.value[half], r);
+      if (before && r == block) *before = all;
+      all = is_max ? (part > all ? part : all) : all + part;
+    }
+    return all;
+  }
+  __device__ uint64_t block_reduce(uint64_t x, bool is_max) {
+#pragma unroll
+    for (int offset = 16; offset > 0; offset /= 2) {
+      const uint64_t other = __shfl_xor_sync(0xffffffffu, x, offset);
+      x = is_max ? (other > x ? other : x) : x + other;
+    }
+    __syncthreads();  // the parts of the reduction before this are read
+    if (threadIdx.x % 32 == 0) shared.warp_parts[threadIdx.x / 32] = x;
+    __syncthreads();
+    uint64_t all = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const uint64_t part = shared.warp_parts[w];
+      all = is_max ? (part > all ? part : all) : all + part;
+    }
+    return all;
+  }
+  __device__ uint64_t max_of(uint64_t x) {
+    return publish_and(block_reduce(x, true), nullptr, true);
+  }
+  __device__ Total sum_of(uint64_t x) {
+    Total total;
+    total.all = publish_and(block_reduce(x, false), &total.before, false);
+    return total;
+  }
+  // Of doubles, in the order of threads within a warp's tree, warps, blocks.
+  __device__ double sum_of_doubles(double x) {
+#pragma unroll
+    for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+    __syncthreads();  // the parts of the sum before this are read
+    if (threadIdx.x % 32 == 0) shared.warp_doubles[threadIdx.x / 32] = x;
+    __syncthreads();
+    double mine = 0.0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) mine += shared.warp_doubles[w];
+    const int32_t half = round++ & 1;
+    if (threadIdx.x == 0)
+      shared.exchange.value[half] = static_cast<uint64_t>(__double_as_longlong(mine));
+    cluster_sync();
+    double all = 0.0;
+    for (int32_t r = 0; r < cluster; ++r) {
+      all += __longlong_as_double(
+          static_cast<long long>(*remote(&shared.exchange.value[half], r)));
+    }
+    return all;
+  }
+
+  template <typename Body>
+  __device__ void for_each(const Body& body) {
+#pragma unroll 4
+    for (int32_t i = threadIdx.x; i < count; i += kThreads) body(i);
+  }
+
+  // exp(x - largest)
+  __device__ static float mass(float x, float largest) { return expf(x - largest); }
+
+  __device__ uint64_t total_mass(float largest) {
+    uint64_t sum = 0;
+    for_each([&](int32_t i) { sum += integer_mass(mass(x[i], largest)); });
+    return sum_of(sum).all;
+  }
+  __device__ uint64_t largest_key() {
+    uint64_t key = 0;
+    for_each([&](int32_t i) {
+      const uint64_t own = rank_key(x[i], begin + i);
+      key = own > key ? own : key;
+    });
+    return max_of(key);
+  }
+
+  // ---- logits into the slice; the largest of the row
+  __device__ uint64_t load() {
+    const float* raw = params.logits + row.logits_row * params.vocab_size + begin;
+    uint64_t key = 0;
+    if (reinterpret_cast<uintptr_t>(raw) % 16 == 0) {
+#pragma unroll 4
+      for (int32_t i = threadIdx.x * 4; i + 4 <= count; i += kThreads * 4) {
+        const float4 v = *reinterpret_cast<const float4*>(raw + i);
+        *reinterpret_cast<float4*>(x + i) = v;
+      }
+      const int32_t rest = count / 4 * 4 + threadIdx.x;
+      if (rest < count) x[rest] = raw[rest];
+    } else {
+#pragma unroll 8
+      for (int32_t i = threadIdx.x; i < count; i += kThreads) x[i] = raw[i];
+    }
+    __syncthreads();  // the slice is read in another order than it was written
+    for_each([&](int32_t i) {
+      const uint64_t own = rank_key(x[i], begin + i);
+      key = own > key ? own : key;
+    });
+    return max_of(key);
+  }
+
+  // ---- bias and penalties, rounded as on the host: no fused multiply-adds
+  __device__ bool has_penalties() const {
+    return row.repetition_penalty != 1.0f || row.presence_penalty != 0.0f ||
+           row.frequency_penalty != 0.0f;
+  }
+  __device__ void apply_bias() {
+    // A token may be named twice: one thread adds all of a token's, in order.
+    for (int32_t i = row.bias_offset; i < row.bias_offset + row.num_bias; ++i) {
+      const int64_t local = params.bias_tokens[i] - begin;
+      if (local >= 0 && local < count && local % kThreads == threadIdx.x)
+        x[local] = __fadd_rn(x[local], params.bias_values[i]);
+    }
+    __syncthreads();
+  }
+  __device__ void apply_penalties() {
+    uint32_t* const seen = counts + slice / 2;
+    for (int64_t i = threadIdx.x; i < table_words(slice); i += kThreads) counts[i] = 0;
+    __syncthreads();  // zeros before counts
+    const int32_t* history = params.history + row.history_slot * params.history_stride;
+    // A count has 16 bits: of a longer output the last 65,535 tokens count.
+    const int32_t first_output = max(row.prompt_tokens, row.history_tokens - 65535);
+    for (int32_t i = threadIdx.x; i < row.history_tokens; i += kThreads) {
+      const int64_t local = history[i] - begin;
+      if (local < 0 || local >= count) continue;
+      atomicOr(seen + local / 32, 1u << (local % 32));
+      if (i >= first_output) atomicAdd(counts + local / 2, local % 2 ? 0x10000u : 1u);
+    }
+    __syncthreads();  // counts before use
+    for_each([&](int32_t i) {
+      if (!(seen[i / 32] >> (i % 32) & 1)) return;
+      float logit = x[i];
+      if (row.repetition_penalty != 1.0f) {
+        logit = logit < 0.0f ? __fmul_rn(logit, row.repetition_penalty)
+                             : __fdiv_rn(logit, row.repetition_penalty);
+      }
+      const uint32_t times = counts[i / 2] >> (i % 2 * 16) & 0xffffu;
+      if (times > 0) {
+        logit = __fsub_rn(logit, __fadd_rn(row.presence_penalty,
+                                           __fmul_rn(row.frequency_penalty,
+                                                     static_cast<float>(times))));
+      }
+      x[i] = logit;
+    });
+    __syncthreads();  // the tables' place may become histograms
+  }
+
+  // ---- thresholds
+
+  // The smallest key at which the mass of all keys up to it reaches `target`.
+  template <typename Key, typename Mass>
+  __device__ Threshold select(const Key& key_of, const Mass& mass_of, uint64_t target) {
+    uint32_t prefix = 0, prefix_mask = 0;
+    uint64_t before = 0;
+    for (int pass = 0; pass < 3; ++pass) {
+      const int shift = pass == 0 ? 21 : pass == 1 ? 10 : 0;
+      const int32_t num_buckets = pass == 2 ? 1024 : 2048;
+      for (int32_t i = threadIdx.x; i < num_buckets; i += kThreads) buckets[i] = 0;
+      __syncthreads();  // zeros before sums
+      for_each([&](int32_t i) {
+        const uint32_t key = key_of(x[i]);
+        if ((key & prefix_mask) != prefix) return;
+        add_to(buckets + ((key >> shift) & (num_buckets - 1)), mass_of(x[i]));
+      });
+      const uint32_t bucket = find_bucket(num_buckets, target, before);
+      prefix |= bucket << shift;
+      prefix_mask |= static_cast<uint32_t>(num_buckets - 1) << shift;
+    }
+    return {prefix, before};
+  }
+
+  // The first bucket at which before + the cluster's sums reach target; adds those below it to
+  // `before`. Each block sums its share of the buckets over the cluster; the block whose share holds
+  // the bucket finds it.
+  __device__ uint32_t find_bucket(int32_t num_buckets, uint64_t target, uint64_t& before) {
+    cluster_sync();  // all histograms are complete
+    const int32_t share = num_buckets / cluster;
+    uint64_t* const own = cluster > 1 ? shared.merged : buckets;
+    uint64_t sum = 0;
+    for (int32_t i = threadIdx.x; i < share; i += kThreads) {
+      uint64_t bucket = 0;
+      if (cluster > 1) {
+        for (int32_t r = 0; r < cluster; ++r) bucket += *remote(buckets + block * share + i, r);
+        own[i] = bucket;
+      } else {
+        bucket = own[i];
+      }
+      sum += bucket;
+    }
+    const Total total = sum_of(sum);  // its barriers also order `own`
+    uint64_t mine_before = before + total.before;
+    uint64_t reached = before;  // after each block's share
+    int32_t owner = cluster - 1;
+    if (cluster > 1) {
+      const int32_t half = (round - 1) & 1;
+      for (int32_t r = 0; r < cluster; ++r) {
+        reached += *remote(&shared.exchange.value[half], r);
+        if (reached >= target) {
+          owner = r;
+          break;
+        }
+      }
+    }
+    if (block == owner && threadIdx.x < 32) {
+      const int32_t lane = threadIdx.x;
+      const int32_t run = share / 32;
+      uint64_t lane_sum = 0;
+      for (int32_t i = 0; i < run; ++i) lane_sum += own[lane * run + i];
+      uint64_t upto = lane_sum;
+#pragma unroll
+      for (int offset = 1; offset < 32; offset *= 2) {
+        const uint64_t other = __shfl_up_sync(0xffffffffu, upto, offset);
+        if (lane >= offset) upto += other;
+      }
+      const uint32_t has = __ballot_sync(0xffffffffu, mine_before + upto >= target);
+      const int32_t found = has ? __ffs(has) - 1 : 31;
+      if (lane == found) {
+        uint64_t sofar = mine_before + upto - lane_sum;
+        int32_t i = lane * run;
+        while (i + 1 < (lane + 1) * run && sofar + own[i] < target) sofar += own[i++];
+        shared.threshold[0] = static_cast<uint64_t>(block * share + i);
+        shared.threshold[1] = sofar;
+      }
+    }
+    cluster_sync();  // the owner has published
+    const uint64_t bucket = *remote(&shared.threshold[0], owner);
+    before = *remote(&shared.threshold[1], owner);
+    return static_cast<uint32_t>(bucket);
+  }
+
+  __device__ void keep_top_k() {
+    const Threshold last =
+        select([](float v) { return ~ascending_key(v); }, [](float) { return uint64_t{1}; },
+               static_cast<uint64_t>(row.top_k));
+    for_each([&](int32_t i) {
+      if (~ascending_key(x[i]) > last.key) x[i] = dropped();
+    });
+  }
+
+  __device__ void keep_top_p(float largest) {
+    const uint64_t total = total_mass(largest);
+    const auto target = static_cast<uint64_t>(
+        ceil(static_cast<double>(row.top_p) * static_cast<double>(total)));
+    const Threshold last = select([](float v) { return ~ascending_key(v); },
+                                  [&](float v) { return integer_mass(mass(v, largest)); }, target);
+    uint64_t ties = 0;
+    for_each([&](int32_t i) {
+      const uint32_t key = ~ascending_key(x[i]);
+      if (key > last.key) x[i] = dropped();
+      ties += key == last.key;
+    });
+    const Total all_ties = sum_of(ties);
+    // Of equal ones, those that the mass before does not reach yet: lower tokens first.
+    const uint64_t tie = integer_mass(mass(value_of_key(~last.key), largest));
+    const uint64_t missing = target > last.before ? target - last.before : 1;
+    const uint64_t kept = tie > 0 ? (missing + tie - 1) / tie : ~uint64_t{0};
+    if (all_ties.all > kept) drop_ties(last.key, all_ties.before, kept);
+  }
+
+  // Drops the elements with this key but the first `kept` of the row; `before` are in lower blocks.
+  __device__ void drop_ties(uint32_t key, uint64_t before, uint64_t kept) {
+    for (int32_t first = 0; first < count; first += kThreads) {
+      const int32_t i = first + static_cast<int32_t>(threadIdx.x);
+      const bool is_tie = i < count && ~ascending_key(x[i]) == key;
+      const uint32_t ties = __ballot_sync(0xffffffffu, is_tie);
+      __syncthreads();  // the parts of the round before are read
+      if (threadIdx.x % 32 == 0) shared.warp_parts[threadIdx.x / 32] = __popc(ties);
+      __syncthreads();
+      uint64_t place = before + __popc(ties & ((1u << threadIdx.x % 32) - 1));
+      for (int w = 0; w < kWarps; ++w) {
+        if (w < static_cast<int>(threadIdx.x / 32)) place += shared.warp_parts[w];
+        before += shared.warp_parts[w];
+      }
+      if (is_tie && place >= kept) x[i] = dropped();
+    }
+  }
+
+  __device__ void keep_min_p(float largest) {
+    for_each([&](int32_t i) {
+      if (mass(x[i], largest) < row.min_p) x[i] = dropped();
+    });
+  }
+
+  __device__ void keep_typical(float largest) {
+    const uint64_t total = total_mass(largest);
+    const double real_total = static_cast<double>(total) / kMassUnit;
+    const float log_normaliser = largest + static_cast<float>(log(real_total));
+    double part = 0.0;
+    for_each([&](int32_t i) {
+      const float own = mass(x[i], largest);
+      if (own > 0.0f) part -= own / real_total * static_cast<double>(x[i] - log_normaliser);
+    });
+    const auto entropy = static_cast<float>(sum_of_doubles(part));
+    const auto key_of = [&](float v) {
+      return ascending_key(fabsf((log_normaliser - v) - entropy));
+    };
+    const Threshold last =
+        select(key_of, [&](float v) { return integer_mass(mass(v, largest)); },
+               static_cast<uint64_t>(
+                   ceil(static_cast<double>(row.typical_p) * static_cast<double>(total))));
+    for_each([&](int32_t i) {
+      if (key_of(x[i]) > last.key) x[i] = dropped();
+    });
+  }
+
+  // ---- the draw: the first token at which the sum of masses passes u times their total; -1: no
+  // token has mass. Known to the block that holds it, others get -2.
+  __device__ int32_t draw(float largest) {
+    const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    // Each warp a run of the slice, so that runs follow one another in the vocabulary.
+    const int32_t run = static_cast<int32_t>((slice / kWarps + 31) / 32 * 32);
+    const int32_t first = min(warp * run, count), last = min(first + run, count);
+    __syncthreads();  // other threads dropped what this one reads
+    uint64_t sum = 0;
+    for (int32_t i = first + lane; i < last; i += 32) sum += integer_mass(mass(x[i], largest));
+    const Total total = sum_of(sum);
+    if (total.all == 0) return -1;
+    const auto u = static_cast<uint64_t>(
+        philox_uniform(row.seed, static_cast<uint64_t>(row.history_tokens)) * 0x1.0p53);
+    const uint64_t target = __umul64hi(u, total.all) << 11 | (u * total.all) >> 53;
+    // sum_of left the warps' sums in shared memory.
+    uint64_t before = total.before;
+    for (int w = 0; w < warp; ++w) before += shared.warp_parts[w];
+    if (threadIdx.x == 0) shared.token = -2;
+    __syncthreads();
+    if (target >= before && target < before + shared.warp_parts[warp]) {
+      for (int32_t i = first; i < last; i += 32) {
+        const bool is_in = i + lane < last;
+        uint64_t upto = is_in ? integer_mass(mass(x[i + lane], largest)) : 0;
+#pragma unroll
+        for (int offset = 1; offset < 32; offset *= 2) {
+          const uint64_t other = __shfl_up_sync(0xffffffffu, upto, offset);
+          if (lane >= offset) upto += other;
+        }
+        const uint32_t passed = __ballot_sync(0xffffffffu, is_in && before + upto > target);
+        if (passed) {
+          if (lane == 0) shared.token = static_cast<int32_t>(begin) + i + __ffs(passed) - 1;
+          break;
+        }
+        before += __shfl_sync(0xffffffffu, upto, 31);
+      }
+    }
+    __syncthreads();
+    return shared.token;
+  }
+
+  // ---- the n largest raw logits: each block its own, then the first block merges
+  __device__ void write_top(int32_t row_idx, int32_t n, float log_normaliser) {
+    uint64_t own = 0, last = ~uint64_t{0};
+    const auto find_own = [&] {
+      own = 0;
+      for_each([&](int32_t i) {
+        const uint64_t key = rank_key(x[i], begin + i);
+        if (key < last && key > own) own = key;
+      });
+    };
+    find_own();
+    for (int32_t i = 0; i < n; ++i) {
+      const uint64_t best = block_reduce(own, true);
+      if (threadIdx.x == 0) shared.top[i] = best;
+      last = best;
+      if (own == best && best != 0) find_own();
+    }
+    cluster_sync();  // all lists are complete
+    if (block == 0) {
+      for (int32_t i = threadIdx.x; i < cluster * n; i += kThreads)
+        shared.all_top[i] = *remote(&shared.top[i % n], i / n);
+      __syncthreads();
+      if (threadIdx.x < 32) {
+        const int32_t lane = threadIdx.x;
+        int32_t next = 0;
+        for (int32_t i = 0; i < n; ++i) {
+          const uint64_t head =
+              lane < cluster && next < n ? shared.all_top[lane * n + next] : 0;
+          uint64_t best = head;
+#pragma unroll
+          for (int offset = 16; offset > 0; offset /= 2) {
+            const uint64_t other = __shfl_xor_sync(0xffffffffu, best, offset);
+            best = other > best ? other : best;
+          }
+          if (head == best) ++next;
+          if (lane == 0) {
+            const int64_t place = static_cast<int64_t>(row_idx) * params.max_logprobs + i;
+            params.out_top_tokens[place] = token_of(best);
+            params.out_top_logprobs[place] = value_of(best) - log_normaliser;
+          }
+        }
+      }
+    }
+    __syncthreads();
+  }
+};
+
+// Semantics  SampleParams
+// Cost       the row once from memory; greedy 3 passes over it in shared memory, top-k and top-p 4
+// each, 1 for the draw
+template <bool kInShared>
+__global__ void __launch_bounds__(kThreads)
+    sample_kernel(const SampleParams params, const SamplePlan plan) {
+  extern __shared__ __align__(16) uint8_t dynamic[];
+  __shared__ SampleShared shared;
+  const int32_t row_idx = blockIdx.x / plan.cluster;
+  const SampleRow row = params.rows[row_idx];
+  wait_for_inputs();
+  if (row.logits_row < 0) return;
+
+  const int32_t block = cluster_rank();
+  const int64_t begin = min(block * plan.slice, params.vocab_size);
+  const auto count = static_cast<int32_t>(min(plan.slice, params.vocab_size - begin));
+  float* x = reinterpret_cast<float*>(dynamic);
+  auto* tables = reinterpret_cast<uint32_t*>(dynamic + plan.slice * sizeof(float));
+  auto* buckets = reinterpret_cast<uint64_t*>(tables);
+  if (!kInShared) {
+    buckets = reinterpret_cast<uint64_t*>(dynamic);
+    x = static_cast<float*>(params.workspace) + row_idx * plan.slice * 2;
+    tables = reinterpret_cast<uint32_t*>(x + plan.slice);
+  }
+  Slice slice{params, row,   shared, x,     tables,     buckets, plan.cluster,
+              block,  begin, count,  plan.slice, 0};
+
+  // ---- the raw row: its largest, its normaliser
+  const uint64_t raw_best = slice.load();
+  const float raw_largest = value_of(raw_best);
+  const uint64_t raw_total = slice.total_mass(raw_largest);
+  const float log_normaliser =
+      raw_largest + static_cast<float>(log(static_cast<double>(raw_total) / kMassUnit));
+  const auto num_top = static_cast<int32_t>(
+      min(static_cast<int64_t>(min(row.num_logprobs, params.max_logprobs)), params.vocab_size));
+  if (num_top > 0) slice.write_top(row_idx, num_top, log_normaliser);
+
+  // ---- processors
+  uint64_t best = raw_best;
+  const bool has_penalties = slice.has_penalties();
+  if (row.num_bias > 0) slice.apply_bias();
+  if (has_penalties) slice.apply_penalties();
+  if (row.num_bias > 0 || has_penalties) best = slice.largest_key();
+  int32_t token = block == 0 ? token_of(best) : -2;
+  if (row.temperature != 0.0f) {
+    float largest = value_of(best);
+    if (row.temperature != 1.0f) {
+      slice.for_each([&](int32_t i) { x[i] = __fdiv_rn(x[i], row.temperature); });
+      largest = __fdiv_rn(largest, row.temperature);
+    }
+    if (row.top_k > 0 && row.top_k < params.vocab_size) slice.keep_top_k();
+    if (row.top_p < 1.0f) slice.keep_top_p(largest);
+    if (row.min_p > 0.0f) slice.keep_min_p(largest);
+    if (row.typical_p < 1.0f) slice.keep_typical(largest);
+    const int32_t drawn = slice.draw(largest);
+    if (drawn != -1) token = drawn;
+  }
+  if (token >= 0 && threadIdx.x == 0) {
+    params.out_tokens[row_idx] = token;
+    params.history[row.history_slot * params.history_stride + row.history_tokens] = token;
+    params.out_logprobs[row_idx] =
+        params.logits[row.logits_row * params.vocab_size + token] - log_normaliser;
+  }
+  cluster_sync();  // no block leaves while another reads its shared memory
+}
+
+// Blocks a row: as many as keep the card busy, and enough that a slice fits shared memory.
+SamplePlan plan_of(const device::cuda::CudaDevice& device, int64_t num_rows, int64_t vocab_size) {
+  int32_t cluster = 1;
+  if (device.sm_version >= 90) {
+    cluster = kMaxCluster;
+    while (cluster > 1 && num_rows * cluster > 4 * device.sm_count &&
+           vocab_size <= 16384 * int64_t{cluster / 2}) {
+      cluster /= 2;
+    }
+  }
+  return {cluster, ceil_div(ceil_div(vocab_size, cluster), 64) * 64};
+}
+
+size_t shared_bytes_of(const SamplePlan& plan) {
+  const int64_t tables = std::max<int64_t>(table_words(plan.slice) * 4, kBuckets * 8);
+  return static_cast<size_t>(plan.slice * 4 + tables);
+}
+
+}  // namespace
+
+int32_t sample(void* stream, const SampleParams* params) {
+  if (params->num_rows <= 0) return kOk;
+  if (params->max_logprobs > kMaxTop) return kUnsupported;
+  const device::cuda::CudaDevice& device = device_of(stream);
+  SamplePlan plan = plan_of(device, params->num_rows, params->vocab_size);
+  const size_t shared_bytes = shared_bytes_of(plan);
+  if (plan.slice <= kMaxSlice &&
+      static_cast<int64_t>(shared_bytes + sizeof(SampleShared)) <= device.max_shared_bytes) {
+    const auto kernel = sample_kernel<true>;
+    const int32_t status = allow_shared(kernel, shared_bytes);
+    if (status != kOk) return status;
+    return launch(stream, kernel, dim3(static_cast<unsigned>(params->num_rows * plan.cluster)),
+                  dim3(kThreads), shared_bytes, plan.cluster, *params, plan);
+  }
+  plan = {1, ceil_div(params->vocab_size, 64) * 64};
+  return launch(stream, sample_kernel<false>, dim3(params->num_rows), dim3(kThreads), kBuckets * 8,
+                1, *params, plan);
+}
+
+// Of devices without clusters, whose rows may not fit a block's shared memory. A Hopper device needs
+// none up to kMaxCluster * kMaxSlice tokens.
+uint64_t sample_workspace_bytes(int64_t num_rows, int64_t vocab_size) {
+  int device_idx = 0, major = 0;
+  const bool is_known =
+      cudaGetDevice(&device_idx) == cudaSuccess &&
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_idx) == cudaSuccess;
+  if (is_known && major >= 9 && vocab_size <= kMaxCluster * kMaxSlice) return 16;
+  return static_cast<uint64_t>(num_rows) * static_cast<uint64_t>(ceil_div(vocab_size, 64) * 64) * 8;
+}
+
+}  // namespace slora::kernels::cuda
