@@ -67,9 +67,9 @@ class Bench {
               kv_heads, batch, 1, context, 1);
   }
   void prefill(const char* model, int32_t kv_heads, int32_t tokens, int32_t rows) {
-    attention(std::string(model) + " prefill " + std::to_string(rows) + " x " +
-                  std::to_string(tokens),
-              kv_heads, rows, tokens, tokens, 0);
+    attention(
+        std::string(model) + " prefill " + std::to_string(rows) + " x " + std::to_string(tokens),
+        kv_heads, rows, tokens, tokens, 0);
   }
 
   void rope(int32_t kv_heads, int32_t tokens) {
@@ -159,11 +159,11 @@ class Bench {
   bool write_json(const char* path) const {
     std::FILE* file = std::fopen(path, "w");
     if (!file) return false;
-    std::fprintf(file, "{\"device\": \"%s\", \"results\": [",
-                 backend_.device->describe().name);
+    std::fprintf(file, "{\"device\": \"%s\", \"results\": [", backend_.device->describe().name);
     for (size_t i = 0; i < results_.size(); ++i) {
       const Result& r = results_[i];
-      std::fprintf(file, "%s\n  {\"name\": \"%s\", \"us\": %.3f, \"rate\": %.2f, \"unit\": \"%s\", "
+      std::fprintf(file,
+                   "%s\n  {\"name\": \"%s\", \"us\": %.3f, \"rate\": %.2f, \"unit\": \"%s\", "
                    "\"share_of_copy\": %.4f}",
                    i ? "," : "", r.name.c_str(), r.us, r.rate, r.unit, r.share);
     }
@@ -198,8 +198,7 @@ class Bench {
     expect(api.graph_begin(stream_.handle(), &error), error);
     for (int32_t i = 0; i < calls; ++i) {
       const int32_t status = call(i);
-      if (status != 0)
-        core::fail(core::Status::kBackend, "a kernel answered status ", status);
+      if (status != 0) core::fail(core::Status::kBackend, "a kernel answered status ", status);
     }
     void* graph = nullptr;
     expect(api.graph_end(stream_.handle(), &graph, &error), error);
@@ -227,8 +226,8 @@ class Bench {
     const auto calls = static_cast<int32_t>(
         is_decode ? std::clamp<int64_t>(static_cast<int64_t>(kL2Bytes) / slice_bytes + 1, 4, 64)
                   : 2);
-    const auto slices = std::max<int64_t>(1, std::min<int64_t>(calls, static_cast<int64_t>(
-                                                                  kPoolBytes) / slice_bytes));
+    const auto slices = std::max<int64_t>(
+        1, std::min<int64_t>(calls, static_cast<int64_t>(kPoolBytes) / slice_bytes));
     std::vector<int32_t> table(static_cast<size_t>(rows * pages_a_row));
     std::iota(table.begin(), table.end(), 0);
     std::shuffle(table.begin(), table.end(), std::mt19937(1));
@@ -272,7 +271,8 @@ class Bench {
     });
     double pairs = 0;
     for (const int32_t position : positions) pairs += position + 1;
-    add(name, us, static_cast<double>(slice_bytes), is_decode ? 0 : 4.0 * kHeadSize * kHeads * pairs);
+    add(name, us, static_cast<double>(slice_bytes),
+        is_decode ? 0 : 4.0 * kHeadSize * kHeads * pairs);
   }
 
   void add(const std::string& name, double us, double bytes, double flops) {

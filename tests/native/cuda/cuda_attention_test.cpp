@@ -1,5 +1,5 @@
-// Paged attention on the device: number types, head sizes, groups, pages, windows, caps, and rows of
-// every kind in one batch; launches within bounds that are larger than the batch.
+// Paged attention on the device: number types, head sizes, groups, pages, windows, caps, and rows
+// of every kind in one batch; launches within bounds that are larger than the batch.
 #include "cuda_test.hpp"
 
 #include <algorithm>
@@ -68,17 +68,15 @@ class CudaAttentionTest : public CudaTest {
     // ---- K and V where positions are, NaN elsewhere
     std::vector<uint8_t> slice(static_cast<size_t>(num_pages * page_elems * elem_bytes), 0xff);
     for (size_t s = 0; s < rows.size(); ++s) {
-      const std::vector<uint8_t> values =
-          stored(normals(2 * rows[s].end * row_elems), shape.dtype);
+      const std::vector<uint8_t> values = stored(normals(2 * rows[s].end * row_elems), shape.dtype);
       for (int64_t part = 0; part < 2; ++part) {
         for (int64_t p = 0; p < rows[s].end; ++p) {
           const int64_t page = table[s * static_cast<size_t>(stride) +
                                      static_cast<size_t>(p / shape.tokens_per_page)];
           const int64_t slot = p % shape.tokens_per_page + part * shape.tokens_per_page;
-          std::memcpy(
-              slice.data() + (page * page_elems + slot * row_elems) * elem_bytes,
-              values.data() + (part * rows[s].end + p) * row_elems * elem_bytes,
-              static_cast<size_t>(row_elems * elem_bytes));
+          std::memcpy(slice.data() + (page * page_elems + slot * row_elems) * elem_bytes,
+                      values.data() + (part * rows[s].end + p) * row_elems * elem_bytes,
+                      static_cast<size_t>(row_elems * elem_bytes));
         }
       }
     }
@@ -117,8 +115,8 @@ class CudaAttentionTest : public CudaTest {
     const device::Buffer device_positions = upload(padded_positions);
     const device::Buffer device_table = upload(table);
     const device::Buffer device_slice = upload(slice);
-    const uint64_t workspace_bytes = kernels().attention_workspace_bytes(
-        bound_tokens, shape.num_heads, shape.head_size);
+    const uint64_t workspace_bytes =
+        kernels().attention_workspace_bytes(bound_tokens, shape.num_heads, shape.head_size);
     const device::Buffer workspace =
         poisoned(static_cast<int64_t>(workspace_bytes / 4 + 64), DType::kF32);
     params.q = device_q.data();
@@ -147,9 +145,9 @@ class CudaAttentionTest : public CudaTest {
       what += " " + std::to_string(row.begin) + ".." + std::to_string(row.end);
     // Probabilities are rounded to the dtype too, before they meet V.
     EXPECT_LT(relative_error(result, expected), 1.5 * tolerance(shape.dtype))
-        << name(shape.dtype) << ", " << shape.num_heads << "/" << shape.num_kv_heads
-        << " heads of " << shape.head_size << ", page of " << shape.tokens_per_page << ", window "
-        << shape.window << ", cap " << shape.softcap << ", rows" << what << ", seed " << seed_;
+        << name(shape.dtype) << ", " << shape.num_heads << "/" << shape.num_kv_heads << " heads of "
+        << shape.head_size << ", page of " << shape.tokens_per_page << ", window " << shape.window
+        << ", cap " << shape.softcap << ", rows" << what << ", seed " << seed_;
     // No token may hide among the others.
     for (int64_t t = 0; t < num_tokens; ++t) {
       const auto first = static_cast<size_t>(t * width);
@@ -230,8 +228,9 @@ TEST_F(CudaAttentionTest, RowsOfEveryKindInOneBatch) {
         rows.push_back({0, 0});
         std::shuffle(rows.begin(), rows.end(), random_);
         const int32_t group = between(1, 5);
-        check({dtype, 2 * group, 2, head_size, 16, trial ? 25.0f : 0.0f, trial ? between(1, 80) : 0},
-              rows, {between(0, 40), between(0, 9), between(0, 500), trial == 0, trial == 1});
+        check(
+            {dtype, 2 * group, 2, head_size, 16, trial ? 25.0f : 0.0f, trial ? between(1, 80) : 0},
+            rows, {between(0, 40), between(0, 9), between(0, 500), trial == 0, trial == 1});
       }
     }
   }
@@ -272,8 +271,7 @@ TEST_F(CudaAttentionTest, BoundsLargerThanTheBatch) {
   for (const int32_t context : {1, 16, 100, 900}) {
     check({DType::kBF16, 8, 2, 128, 16, 0, 0}, decode_rows({context, 1}),
           {6, 0, 4000 - context, true, true});
-    check({DType::kBF16, 4, 4, 128, 16, 0, 0}, decode_rows({context}),
-          {3, 0, 8000, true, false});
+    check({DType::kBF16, 4, 4, 128, 16, 0, 0}, decode_rows({context}), {3, 0, 8000, true, false});
   }
 }
 

@@ -75,8 +75,8 @@ class CudaRopeTest : public CudaTest {
       const auto compare = [&](const float* got, int64_t column, int64_t count, const char* what) {
         ASSERT_LT(relative_error({got, got + count}, {want + column, want + column + count}),
                   tolerance(shape.dtype))
-            << what << " of token " << t << ", " << name(shape.dtype) << " head " << d
-            << " rotary " << shape.rotary_size << ", seed " << seed_;
+            << what << " of token " << t << ", " << name(shape.dtype) << " head " << d << " rotary "
+            << shape.rotary_size << ", seed " << seed_;
       };
       if (page < 0) continue;
       compare(out.data() + t * width, 0, shape.num_heads * d, "q");

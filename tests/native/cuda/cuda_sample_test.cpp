@@ -88,10 +88,8 @@ class CudaSampleTest : public CudaTest {
     const device::Buffer top_tokens = poisoned(tops, DType::kF32);
     const device::Buffer top_logprobs = poisoned(tops, DType::kF32);
     const device::Buffer workspace = poisoned(
-        static_cast<int64_t>(kernels().sample_workspace_bytes(static_cast<int64_t>(count),
-                                                              call.vocab_size) /
-                                 4 +
-                             1),
+        static_cast<int64_t>(
+            kernels().sample_workspace_bytes(static_cast<int64_t>(count), call.vocab_size) / 4 + 1),
         DType::kF32);
     SampleParams params = call.host_params();
     params.logits = logits.as<float>();
@@ -246,10 +244,10 @@ TEST_F(CudaSampleTest, TiesAreBrokenAsDocumented) {
     run(equal);
     int32_t most[4] = {};
     for (size_t i = 0; i < equal.rows.size(); ++i) {
-      const double u = philox_uniform(equal.rows[i].seed,
-                                      static_cast<uint64_t>(equal.rows[i].history_tokens));
-      const double kept = i >= 100 && i < 200 ? 0.25 * static_cast<double>(vocab)
-                                              : static_cast<double>(vocab);
+      const double u =
+          philox_uniform(equal.rows[i].seed, static_cast<uint64_t>(equal.rows[i].history_tokens));
+      const double kept =
+          i >= 100 && i < 200 ? 0.25 * static_cast<double>(vocab) : static_cast<double>(vocab);
       EXPECT_NEAR(equal.tokens[i], u * kept, 1.01) << "V " << vocab << " row " << i;
       most[i / 100] = std::max(most[i / 100], equal.tokens[i]);
     }
@@ -316,8 +314,7 @@ TEST_F(CudaSampleTest, WritesTopLogprobsAndLeavesPaddingAlone) {
     }
     EXPECT_EQ(call.tokens[4], -1);  // poison
     EXPECT_TRUE(std::isnan(call.logprobs[4]));
-    for (size_t i = 0; i < 40; ++i)
-      EXPECT_EQ(call.new_history[160 + i], history[160 + i]);
+    for (size_t i = 0; i < 40; ++i) EXPECT_EQ(call.new_history[160 + i], history[160 + i]);
     EXPECT_EQ(call.top_tokens[80], -1);
   }
 }
