@@ -91,8 +91,7 @@ __global__ void __launch_bounds__(kPlainWarps * 32)
   T* out = static_cast<T*>(params.out) + (static_cast<int64_t>(t) * params.num_heads + head) * d;
   for (int32_t e = threadIdx.x; e < d; e += kPlainWarps * 32) {
     float value = 0.0f;
-    for (int w = 0; w < kPlainWarps; ++w)
-      value += shared_acc[w][e] * expf(shared_max[w] - all_max);
+    for (int w = 0; w < kPlainWarps; ++w) value += shared_acc[w][e] * expf(shared_max[w] - all_max);
     out[e] = from_float<T>(value / total);
   }
 }
@@ -120,9 +119,8 @@ bool fits_tensor_cores(const AttentionParams& params) {
 }
 
 int32_t launch_attention_plain(void* stream, const AttentionParams& params) {
-  return with_dtype(params.page_dtype, [&](auto element) {
-    return launch_plain<decltype(element)>(stream, params);
-  });
+  return with_dtype(params.page_dtype,
+                    [&](auto element) { return launch_plain<decltype(element)>(stream, params); });
 }
 
 int32_t attention(void* stream, const AttentionParams* params) {
@@ -142,7 +140,8 @@ int32_t attention(void* stream, const AttentionParams* params) {
 
 uint64_t attention_workspace_bytes(int64_t num_tokens, int32_t num_heads, int32_t head_size) {
   const int64_t partials = std::min(kMaxPartials, num_tokens * num_heads * kMaxSplits);
-  return static_cast<uint64_t>(std::max<int64_t>(partials, 0)) * (head_size + 2) * sizeof(float) + 16;
+  return static_cast<uint64_t>(std::max<int64_t>(partials, 0)) * (head_size + 2) * sizeof(float) +
+         16;
 }
 
 }  // namespace slora::kernels::cuda

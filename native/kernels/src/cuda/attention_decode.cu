@@ -1,13 +1,13 @@
-// Attention of rows of one token. Reading K and V is all the work, so a warp takes 16 positions at a
-// time, asks for all of their K and V in 16-byte loads straight into the operands of the tensor
+// Attention of rows of one token. Reading K and V is all the work, so a warp takes 16 positions at
+// a time, asks for all of their K and V in 16-byte loads straight into the operands of the tensor
 // cores, and multiplies transposed: positions and elements of a head fill the tall side of an
 // instruction, the query heads that share K and V its narrow side of eight.
 //
 //   S^T [16 positions, 8 heads] = K [16, D] Q^T [D, 8]      O^T [D, 8] += V^T [D, 16] P^T [16, 8]
 //
-// A sum over D or over positions may run in any order as long as both operands agree. So a lane's 16
-// bytes of K are two steps' worth of elements (Q is loaded alike), and its 16 bytes of V are eight
-// rows of V^T, paired with those of the next position by byte permutes.
+// A sum over D or over positions may run in any order as long as both operands agree. So a lane's
+// 16 bytes of K are two steps' worth of elements (Q is loaded alike), and its 16 bytes of V are
+// eight rows of V^T, paired with those of the next position by byte permutes.
 #include <algorithm>
 
 #include "attention.cuh"
@@ -22,8 +22,15 @@ constexpr int kBlocksAnSm = 4;
 struct Splits {
   int32_t count;  // of each row's context, a bound: short rows use fewer
   int32_t heads_a_block;
-  float2* stats;   // (max, sum) of [row, head, split]
-  float* partial;  // [row, head, split, D]
+  bool is_by_token;  // partial results are indexed by token, else by row: whichever are fewer
+  float2* stats;     // (max, sum) of [row, head, split]
+  float* partial;    // [row, head, split, D]
+
+  // Of the first split of a head.
+  __device__ int64_t slot(const AttentionParams& params, int32_t s, int64_t token,
+                          int32_t head) const {
+    return ((is_by_token ? token : s) * params.num_heads + head) * count;
+  }
 };
 
 // The chunks of a row and which of them a split takes. Lengths are the row's own: a launch's shape
@@ -102,8 +109,8 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
 #pragma unroll
     for (int j = 0; j < kKLoads; ++j) {
       const int32_t piece = 4 * j + c;
-      q[n][j] = head < num_heads && piece * 8 < d ? load_once(row + piece * 8)
-                                                  : make_uint4(0, 0, 0, 0);
+      q[n][j] =
+          head < num_heads && piece * 8 < d ? load_once(row + piece * 8) : make_uint4(0, 0, 0, 0);
     }
   }
 
@@ -145,8 +152,7 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
 #pragma unroll
       for (int j = 0; j < kKLoads; ++j) {
         const int32_t piece = 4 * j + c;
-        k[r][j] =
-            valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
+        k[r][j] = valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
       }
     }
 #pragma unroll
@@ -157,8 +163,7 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
 #pragma unroll
       for (int j = 0; j < kVLoads; ++j) {
         const int32_t piece = 8 * j + g;
-        v[r][j] =
-            valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
+        v[r][j] = valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
       }
     }
 
@@ -211,7 +216,8 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
       p[n][1] = transpose8x8(pack2<T>(e[2], e[3]));
     }
 
-    // ---- O^T += V^T P^T: rows g and g + 8 of tile (j, t) are elements 64 j + 8 g + 2 t and the next
+    // ---- O^T += V^T P^T: rows g and g + 8 of tile (j, t) are elements 64 j + 8 g + 2 t and the
+    // next
 #pragma unroll
     for (int j = 0; j < kVLoads; ++j) {
 #pragma unroll
@@ -221,12 +227,12 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
         const uint32_t a2 = __byte_perm(word(v[2][j], t), word(v[3][j], t), 0x5410);
         const uint32_t a3 = __byte_perm(word(v[2][j], t), word(v[3][j], t), 0x7632);
 #pragma unroll
-        for (int n = 0; n < kHeadTiles; ++n)
-          mma<T>(acc[n][j][t], a0, a1, a2, a3, p[n][0], p[n][1]);
+        for (int n = 0; n < kHeadTiles; ++n) mma<T>(acc[n][j][t], a0, a1, a2, a3, p[n][0], p[n][1]);
       }
     }
   }
 
+  allow_next();
   // ---- the warps' parts
 #pragma unroll
   for (int n = 0; n < kHeadTiles; ++n) {
@@ -247,9 +253,8 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
       for (int j = 0; j < kVLoads; ++j) {
 #pragma unroll
         for (int t = 0; t < 4; t += 2) {
-          *reinterpret_cast<float4*>(to + 64 * j + 8 * g + 2 * t) =
-              make_float4(acc[n][j][t][h], acc[n][j][t][2 + h], acc[n][j][t + 1][h],
-                          acc[n][j][t + 1][2 + h]);
+          *reinterpret_cast<float4*>(to + 64 * j + 8 * g + 2 * t) = make_float4(
+              acc[n][j][t][h], acc[n][j][t][2 + h], acc[n][j][t + 1][h], acc[n][j][t + 1][2 + h]);
         }
       }
     }
@@ -268,8 +273,8 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) {
       const float factor = exp2_fast(shared_max[w][head] - most);
-      const float4 part = *reinterpret_cast<const float4*>(
-          shared_acc + (w * kHeads + head) * kAccStride + e);
+      const float4 part =
+          *reinterpret_cast<const float4*>(shared_acc + (w * kHeads + head) * kAccStride + e);
       total += factor * shared_sum[w][head];
       value.x += factor * part.x;
       value.y += factor * part.y;
@@ -283,8 +288,7 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
                                    pack2<T>(value.z * inverse, value.w * inverse));
       *reinterpret_cast<uint2*>(static_cast<T*>(params.out) + out_head * d + e) = out;
     } else {
-      const int64_t slot =
-          (static_cast<int64_t>(s) * params.num_heads + first_head + head) * splits.count + split;
+      const int64_t slot = splits.slot(params, s, token, first_head + head) + split;
       if (e == 0) splits.stats[slot] = make_float2(most, total);
       *reinterpret_cast<float4*>(splits.partial + slot * d + e) = value;
     }
@@ -304,7 +308,7 @@ __global__ void attention_combine_kernel(const AttentionParams params, const Spl
   const int32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= params.num_heads * pieces) return;
   const int32_t head = i / pieces, e = i % pieces * 4;
-  const int64_t slot = (static_cast<int64_t>(s) * params.num_heads + head) * splits.count;
+  const int64_t slot = splits.slot(params, s, token, head);
   float most = SLORA_NEGATIVE_INFINITY;
   for (int32_t j = 0; j < context.num_splits; ++j) most = fmaxf(most, splits.stats[slot + j].x);
   float total = 0.0f;
@@ -323,8 +327,8 @@ __global__ void attention_combine_kernel(const AttentionParams params, const Spl
   const float inverse = 1.0f / total;
   const uint2 out = make_uint2(pack2<T>(value.x * inverse, value.y * inverse),
                                pack2<T>(value.z * inverse, value.w * inverse));
-  *reinterpret_cast<uint2*>(static_cast<T*>(params.out) +
-                            (token * params.num_heads + head) * d + e) = out;
+  *reinterpret_cast<uint2*>(static_cast<T*>(params.out) + (token * params.num_heads + head) * d +
+                            e) = out;
 }
 
 // Splits so that the card is full once, from bounds only.
@@ -339,13 +343,15 @@ Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_
   const int64_t context =
       params.window > 0 ? std::min<int64_t>(max_context, params.window + kChunk) : max_context;
   int64_t count = std::min<int64_t>(slots / blocks, ceil_div(context, kChunk * kWarps));
-  count = std::min<int64_t>(count, kMaxPartials / (int64_t{params.num_rows} * params.num_heads));
+  const int64_t heads = int64_t{std::min(params.num_rows, params.num_tokens)} * params.num_heads;
+  count = std::min<int64_t>(count, kMaxPartials / heads);
   count = std::clamp<int64_t>(count, 1, kMaxSplits);
   if (!params.workspace) count = 1;
   Splits splits;
   splits.count = static_cast<int32_t>(count);
   splits.heads_a_block = heads_a_block;
-  const int64_t partials = int64_t{params.num_rows} * params.num_heads * count;
+  splits.is_by_token = params.num_tokens < params.num_rows;
+  const int64_t partials = heads * count;
   splits.stats = static_cast<float2*>(params.workspace);
   splits.partial = static_cast<float*>(params.workspace) + 2 * ((partials + 1) / 2 * 2);
   return splits;
@@ -355,8 +361,8 @@ template <typename T, int kD, int kHeadTiles>
 int32_t launch_decode(void* stream, const AttentionParams& params) {
   const int64_t group = params.num_heads / params.num_kv_heads;
   const auto heads_a_block = static_cast<int32_t>(std::min<int64_t>(group, 8 * kHeadTiles));
-  const Splits splits = plan_splits(stream, params, heads_a_block,
-                                    kD <= 128 && kHeadTiles == 1 ? kBlocksAnSm : 2);
+  const Splits splits =
+      plan_splits(stream, params, heads_a_block, kD <= 128 && kHeadTiles == 1 ? kBlocksAnSm : 2);
   const auto kernel = params.tokens_per_page % kChunk == 0
                           ? attention_decode_kernel<T, kD, kHeadTiles, true>
                           : attention_decode_kernel<T, kD, kHeadTiles, false>;

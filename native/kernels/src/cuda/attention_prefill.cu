@@ -1,6 +1,6 @@
 // Attention of rows of several tokens: flash attention on tensor cores over pages. A block takes a
-// tile of (token, head) pairs of one row and KV head - all query heads that share K and V lie side by
-// side in the tile - and walks the positions that its tokens see. K and V travel by asynchronous
+// tile of (token, head) pairs of one row and KV head - all query heads that share K and V lie side
+// by side in the tile - and walks the positions that its tokens see. K and V travel by asynchronous
 // copies, one tile of positions ahead.
 #include <algorithm>
 
@@ -38,8 +38,8 @@ struct Tile {
   int32_t num_tokens;
 };
 
-// Tile number `idx` of all rows' tiles, counted from the last: the last tokens of a row see the most
-// positions and should begin first. By one warp.
+// Tile number `idx` of all rows' tiles, counted from the last: the last tokens of a row see the
+// most positions and should begin first. By one warp.
 __device__ Tile find_tile(const AttentionParams& params, const Tiling& tiling, int32_t idx) {
   const int32_t lane = threadIdx.x % 32;
   int32_t seen = 0;
@@ -177,11 +177,10 @@ __global__ void __launch_bounds__(kThreads, 2)
   const bool has_cap = scale.cap_log2e > 0.0f;
   const float factor = has_cap ? 1.0f : scale.factor;
 
-  const uint32_t q_lane = q_address +
-                          (warp * 16 * kRowTiles + lane % 16) * S::kStride + lane / 16 * 16;
+  const uint32_t q_lane =
+      q_address + (warp * 16 * kRowTiles + lane % 16) * S::kStride + lane / 16 * 16;
   const uint32_t k_lane = kv_address + (lane % 8 + lane / 16 * 8) * S::kStride + lane / 8 % 2 * 16;
-  const uint32_t v_lane =
-      kv_address + S::kTileBytes + lane % 16 * S::kStride + lane / 16 * 16;
+  const uint32_t v_lane = kv_address + S::kTileBytes + lane % 16 * S::kStride + lane / 16 * 16;
 
   for (int32_t step = 0; step < num_steps; ++step) {
     copy_async_wait<0>();
@@ -204,8 +203,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int k = 0; k < kD / 16; ++k) {
       uint32_t a[kRowTiles][4];
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m)
-        ldmatrix4(a[m], q_lane + m * 16 * S::kStride + k * 32);
+      for (int m = 0; m < kRowTiles; ++m) ldmatrix4(a[m], q_lane + m * 16 * S::kStride + k * 32);
 #pragma unroll
       for (int n = 0; n < kColumnTiles; n += 2) {
         uint32_t b[4];
@@ -230,9 +228,8 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
-    const bool is_inside =
-        step_begin + S::kPositions - 1 <= first_position &&
-        (params.window <= 0 || step_begin > last_position - params.window);
+    const bool is_inside = step_begin + S::kPositions - 1 <= first_position &&
+                           (params.window <= 0 || step_begin > last_position - params.window);
     if (!is_inside) {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
@@ -350,9 +347,8 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
   // Most tiles of any batch within the bounds: each row may end in a tile that is not full.
   const int64_t rows = std::min<int64_t>(params.num_rows, params.num_tokens / min_tokens);
   const int64_t tiles = params.num_tokens / tiling.tokens_a_tile + rows;
-  const dim3 grid(
-      static_cast<unsigned>(params.num_kv_heads * ceil_div(group, tiling.heads_a_tile)),
-      static_cast<unsigned>(tiles));
+  const dim3 grid(static_cast<unsigned>(params.num_kv_heads * ceil_div(group, tiling.heads_a_tile)),
+                  static_cast<unsigned>(tiles));
   if (tiles > 65535) return kUnsupported;
   return launch(stream, kernel, grid, dim3(kThreads), S::kSharedBytes, params, tiling);
 }

@@ -140,9 +140,9 @@ struct Slice {
   const SampleParams& params;
   const SampleRow& row;
   SampleShared& shared;
-  float* x;              // [count], processed in place
-  uint32_t* counts;      // table_words(slice)
-  uint64_t* buckets;     // [kBuckets], shared memory; may share the tables' place
+  float* x;           // [count], processed in place
+  uint32_t* counts;   // table_words(slice)
+  uint64_t* buckets;  // [kBuckets], shared memory; may share the tables' place
   int32_t cluster;
   int32_t block;
   int64_t begin;
@@ -205,8 +205,7 @@ struct Slice {
     cluster_sync();
     double all = 0.0;
     for (int32_t r = 0; r < cluster; ++r) {
-      all += __longlong_as_double(
-          static_cast<long long>(*remote(&shared.exchange.value[half], r)));
+      all += __longlong_as_double(static_cast<long long>(*remote(&shared.exchange.value[half], r)));
     }
     return all;
   }
@@ -295,9 +294,9 @@ struct Slice {
       }
       const uint32_t times = counts[i / 2] >> (i % 2 * 16) & 0xffffu;
       if (times > 0) {
-        logit = __fsub_rn(logit, __fadd_rn(row.presence_penalty,
-                                           __fmul_rn(row.frequency_penalty,
-                                                     static_cast<float>(times))));
+        logit = __fsub_rn(logit,
+                          __fadd_rn(row.presence_penalty,
+                                    __fmul_rn(row.frequency_penalty, static_cast<float>(times))));
       }
       x[i] = logit;
     });
@@ -329,8 +328,8 @@ struct Slice {
   }
 
   // The first bucket at which before + the cluster's sums reach target; adds those below it to
-  // `before`. Each block sums its share of the buckets over the cluster; the block whose share holds
-  // the bucket finds it.
+  // `before`. Each block sums its share of the buckets over the cluster; the block whose share
+  // holds the bucket finds it.
   __device__ uint32_t find_bucket(int32_t num_buckets, uint64_t target, uint64_t& before) {
     cluster_sync();  // all histograms are complete
     const int32_t share = num_buckets / cluster;
@@ -398,8 +397,8 @@ struct Slice {
 
   __device__ void keep_top_p(float largest) {
     const uint64_t total = total_mass(largest);
-    const auto target = static_cast<uint64_t>(
-        ceil(static_cast<double>(row.top_p) * static_cast<double>(total)));
+    const auto target =
+        static_cast<uint64_t>(ceil(static_cast<double>(row.top_p) * static_cast<double>(total)));
     const Threshold last = select([](float v) { return ~ascending_key(v); },
                                   [&](float v) { return integer_mass(mass(v, largest)); }, target);
     uint64_t ties = 0;
@@ -453,10 +452,10 @@ struct Slice {
     const auto key_of = [&](float v) {
       return ascending_key(fabsf((log_normaliser - v) - entropy));
     };
-    const Threshold last =
-        select(key_of, [&](float v) { return integer_mass(mass(v, largest)); },
-               static_cast<uint64_t>(
-                   ceil(static_cast<double>(row.typical_p) * static_cast<double>(total))));
+    const Threshold last = select(
+        key_of, [&](float v) { return integer_mass(mass(v, largest)); },
+        static_cast<uint64_t>(
+            ceil(static_cast<double>(row.typical_p) * static_cast<double>(total))));
     for_each([&](int32_t i) {
       if (key_of(x[i]) > last.key) x[i] = dropped();
     });
@@ -529,8 +528,7 @@ struct Slice {
         const int32_t lane = threadIdx.x;
         int32_t next = 0;
         for (int32_t i = 0; i < n; ++i) {
-          const uint64_t head =
-              lane < cluster && next < n ? shared.all_top[lane * n + next] : 0;
+          const uint64_t head = lane < cluster && next < n ? shared.all_top[lane * n + next] : 0;
           uint64_t best = head;
 #pragma unroll
           for (int offset = 16; offset > 0; offset /= 2) {
@@ -574,8 +572,8 @@ __global__ void __launch_bounds__(kThreads)
     x = static_cast<float*>(params.workspace) + row_idx * plan.slice * 2;
     tables = reinterpret_cast<uint32_t*>(x + plan.slice);
   }
-  Slice slice{params, row,   shared, x,     tables,     buckets, plan.cluster,
-              block,  begin, count,  plan.slice, 0};
+  Slice slice{params,       row,   shared, x,     tables,     buckets,
+              plan.cluster, block, begin,  count, plan.slice, 0};
 
   // ---- the raw row: its largest, its normaliser
   const uint64_t raw_best = slice.load();
@@ -655,8 +653,8 @@ int32_t sample(void* stream, const SampleParams* params) {
                 1, *params, plan);
 }
 
-// Of devices without clusters, whose rows may not fit a block's shared memory. A Hopper device needs
-// none up to kMaxCluster * kMaxSlice tokens.
+// Of devices without clusters, whose rows may not fit a block's shared memory. A Hopper device
+// needs none up to kMaxCluster * kMaxSlice tokens.
 uint64_t sample_workspace_bytes(int64_t num_rows, int64_t vocab_size) {
   int device_idx = 0, major = 0;
   const bool is_known =
