@@ -4,8 +4,8 @@
 // on the stream still runs. So every kernel here calls wait_for_inputs() in every thread before it
 // reads or writes anything that a kernel of the stream may have written or may still read; before
 // that call it may only touch constants: weights, adapter pages, the batch's tables (each is
-// written by copies, which later kernels wait for in full). A kernel that all threads of which have
-// passed what feeds on bandwidth may call allow_next().
+// written by copies, which later kernels wait for in full). allow_next() comes first of all: the
+// kernel after this one may then take what room is left on the chip, fetch its constants and wait.
 #pragma once
 
 #include <cuda_bf16.h>

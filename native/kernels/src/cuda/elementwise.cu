@@ -11,8 +11,8 @@ namespace {
 
 template <typename T>
 __global__ void embed_kernel(EmbedParams params) {
-  wait_for_inputs();
   allow_next();
+  wait_for_inputs();
   const int32_t t = static_cast<int32_t>(blockIdx.x);
   int64_t token =
       params.history[params.token_slot[t] * params.history_stride + params.token_position[t]];
@@ -47,6 +47,7 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
   constexpr int kCount = Vec<T>::kCount;
   const int num_vectors = static_cast<int>(params.hidden_size) / kCount;
   const int i = static_cast<int>(blockIdx.x);
+  allow_next();
   wait_for_inputs();
   const int64_t row = params.row_indices ? params.row_indices[i] : i;
   T* residual = static_cast<T*>(params.residual) + row * params.hidden_size;
@@ -72,7 +73,6 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
     }
   }
   const float mean = block_sum(squares) / static_cast<float>(params.hidden_size);
-  allow_next();
   const float factor = rsqrtf(mean + params.eps);
   T* y = static_cast<T*>(params.y) + int64_t{i} * params.hidden_size;
 #pragma unroll
@@ -92,6 +92,7 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
 template <typename T>
 __global__ void __launch_bounds__(kNormThreads) norm_any_kernel(NormParams params) {
   const int i = static_cast<int>(blockIdx.x);
+  allow_next();
   wait_for_inputs();
   const int64_t row = params.row_indices ? params.row_indices[i] : i;
   T* residual = static_cast<T*>(params.residual) + row * params.hidden_size;
@@ -126,8 +127,8 @@ __device__ __forceinline__ float activate(float x, Activation activation) {
 template <typename T, bool kIsVector>
 __global__ void gated_kernel(GatedActivationParams params) {
   constexpr int kCount = kIsVector ? Vec<T>::kCount : 1;
-  wait_for_inputs();
   allow_next();
+  wait_for_inputs();
   const int64_t f = params.intermediate_size;
   const int64_t t = blockIdx.y;
   const int64_t column = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kCount;
@@ -148,8 +149,8 @@ __global__ void gated_kernel(GatedActivationParams params) {
 }
 
 __global__ void softcap_kernel(SoftcapParams params) {
-  wait_for_inputs();
   allow_next();
+  wait_for_inputs();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < params.count; i += stride)
     params.y[i] = params.cap * tanhf(params.y[i] / params.cap);

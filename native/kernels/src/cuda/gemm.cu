@@ -117,8 +117,8 @@ __global__ void gemm_any_kernel(GemmParams params) {
 
 template <typename Y>
 __global__ void add_bias_kernel(GemmParams params) {
-  wait_for_inputs();
   allow_next();
+  wait_for_inputs();
   const int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (n >= params.n) return;
   const float bias = params.bias[n];
