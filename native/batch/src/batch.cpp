@@ -37,6 +37,7 @@ struct BatchStaging::Layout {
   // What the batch itself fills; the counts above are room, and more of it for a shape.
   int64_t used_tokens = 0, used_outputs = 0, used_entries = 0, used_samples = 0;
   bool has_epilogue = false, has_wide = false;
+  uint32_t lora_modules = 0;
 
   uint64_t take(int64_t count, size_t element_bytes) {
     const uint64_t offset = bytes;
@@ -56,6 +57,7 @@ struct BatchStaging::Layout {
     max_segment_tokens = shape.rows;
     max_lora_rank = shape.max_lora_rank;
     has_epilogue = shape.has_epilogue;
+    lora_modules = shape.lora_modules;
     if (shape.max_lora_rank == 0) segments = 0;
   }
 
@@ -120,6 +122,7 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const
         layout.adapter_pages += static_cast<int64_t>(use.pages->size());
         layout.max_lora_rank = std::max(layout.max_lora_rank, use.max_lora_rank);
         layout.has_epilogue |= use.has_epilogue;
+        layout.lora_modules |= use.module_mask;
         layout.has_wide |= use.wide != nullptr;
       }
     }
@@ -306,6 +309,7 @@ Batch BatchStaging::device_view(const uint8_t* base, const Layout& layout, int32
   batch.lora.max_segment_tokens = layout.max_segment_tokens;
   batch.lora.max_lora_rank = layout.max_lora_rank;
   batch.lora_t_floats = t_floats;
+  batch.lora_modules = layout.lora_modules;
   batch.has_lora_epilogue = layout.has_epilogue;
   batch.has_wide_lora = layout.has_wide;
   batch.segment_output_begin = ints(layout.segment_output_begin);
@@ -386,6 +390,7 @@ std::optional<DecodeShape> decode_shape(std::span<const RowInput> rows, int32_t 
       // Ranks of one octave share a graph.
       shape.max_lora_rank = std::max(shape.max_lora_rank, power_of_two_above(use.max_lora_rank, 8));
       shape.has_epilogue |= use.has_epilogue;
+      shape.lora_modules |= use.module_mask;
     }
   }
   shape.rows = std::min(ladder_rows(static_cast<int32_t>(rows.size())), max_rows);

@@ -179,7 +179,8 @@ void Engine::launch(Step& step) {
     for (const SequenceAdapter& use : sequence.adapters) {
       step.uses.push_back({use.adapter->id, use.weight, use.adapter->image.layout().max_lora_rank,
                            use.adapter->module_table.as<core::LoraModule>(), &use.adapter->pages,
-                           use.adapter->wide(), use.adapter->image.layout().has_epilogue});
+                           use.adapter->wide(), use.adapter->image.layout().has_epilogue,
+                           use.adapter->image.layout().module_mask});
     }
     batch::RowInput input{};
     input.history_slot = sequence.slot;

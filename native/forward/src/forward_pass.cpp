@@ -24,6 +24,7 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
     LoraGroup& group = groups_[static_cast<size_t>(module.group)];
     SLORA_CHECK(group.count < kernels::kMaxFusedModules);
     group.module_idx[group.count] = i;
+    group.module_mask |= 1u << i;
     group.out_dim[group.count] = module.out_dim;
     group.column_offset[group.count] = module.column_offset;
     group.in_dim = module.in_dim;
@@ -208,7 +209,7 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
 void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup& group,
                        int32_t layer_idx, const void* x, int64_t x_stride, void* y,
                        int64_t y_stride) {
-  if (batch.lora.num_segments == 0 || group.count == 0) return;
+  if (batch.lora.num_segments == 0 || (batch.lora_modules & group.module_mask) == 0) return;
   kernels::LoraShrinkParams shrink{};
   shrink.batch = batch.lora;
   shrink.x = x;

@@ -21,6 +21,7 @@ struct AdapterUse {
   const std::vector<int32_t>* pages;
   const kernels::WideModule* wide = nullptr;  // device memory, [2] embedding, head; null: neither
   bool has_epilogue = false;                  // some module has a factor or an offset
+  uint32_t module_mask = ~0u;                 // bit i: module i is changed in some layer
 };
 
 // One row as the engine hands it over. Spans must stay valid during pack() only.
@@ -63,6 +64,7 @@ struct Batch {
   const int32_t* output_rows;             // [num_outputs] packed token indices
   kernels::LoraBatch lora;                // num_segments 0: base model only
   int64_t lora_t_floats;                  // size of the intermediate
+  uint32_t lora_modules;                  // bit i: some adapter changes module i
   bool has_lora_epilogue;                 // of some adapter in the batch
   bool has_wide_lora;                     // some adapter changes the embedding or the head
   const int32_t* segment_output_begin;    // [G] the segments' ranges of output rows
@@ -81,6 +83,7 @@ struct DecodeShape {
   int32_t table_stride = 0;   // pages of one sequence
   int32_t max_lora_rank = 0;  // 0: no row has an adapter
   bool has_epilogue = false;
+  uint32_t lora_modules = 0;
 
   bool operator==(const DecodeShape&) const = default;
 };

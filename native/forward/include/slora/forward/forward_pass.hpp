@@ -50,6 +50,7 @@ class ForwardPass {
     int64_t out_dim[kernels::kMaxFusedModules] = {};
     int64_t column_offset[kernels::kMaxFusedModules] = {};
     int64_t in_dim = 0;
+    uint32_t module_mask = 0;
   };
 
   const LoraGroup& group(model::MatrixKind kind) const {
