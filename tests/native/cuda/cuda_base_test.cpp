@@ -71,6 +71,7 @@ TEST_F(CudaBase, GemmOverShapesDtypesAndPaths) {
     for (const int64_t m : {1, 2, 7, 8, 9, 16, 17, 40, 130}) {
       check_gemm(dtype, false, m, 256, 512, m % 2 == 0);
       check_gemm(dtype, true, m, 264, 1408, m % 3 == 0);
+      check_gemm(dtype, m % 2 == 1, m, 1072, 1416, m % 3 == 0);
     }
     check_gemm(dtype, false, 3, 33, 65, true);    // nothing aligned
     check_gemm(dtype, false, 20, 33, 65, false);  // the same for many rows
@@ -80,8 +81,8 @@ TEST_F(CudaBase, GemmOverShapesDtypesAndPaths) {
 // Long sums: a cluster of blocks shares K where one block's registers do not hold x.
 TEST_F(CudaBase, GemmOfFewRowsOverLongSums) {
   for (const int64_t k : {2048, 4096, 5120, 11008, 14336, 22016}) {
-    for (const int64_t m : {1, 8, 13, 16}) {
-      check_gemm(DType::kBF16, false, m, 1000, k, true);
+    for (const int64_t m : {1, 8, 13, 16, 27, 64, 128}) {
+      check_gemm(DType::kBF16, false, m, 1008, k, true);
     }
     check_gemm(DType::kF16, true, 5, 1000, k, false);
   }

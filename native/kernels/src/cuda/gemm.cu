@@ -2,12 +2,14 @@
 // loop.
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 
 #include "src/cuda/common.cuh"
 #include "src/cuda/cuda_kernels.hpp"
 #include "src/cuda/gemm_decode.cuh"
+#include "src/cuda/gemm_rows.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
@@ -150,6 +152,11 @@ int32_t gemm(void* stream, const GemmParams* params) {
     return kUnsupported;
   if (params->m == 0) return kOk;
   device::cuda::CudaDevice& device = device_of(stream);
+  static const int64_t rows_from = [] {
+    const char* value = std::getenv("SLORA_GEMM_ROWS_FROM");
+    return value ? std::atoll(value) : 9;
+  }();
+  if (params->m >= rows_from && can_gemm_rows(device, *params)) return gemm_rows(stream, *params);
   if (can_gemm_decode(device, *params)) return gemm_decode(stream, *params);
   const BlasPlans::Plan& plan = blas_plans().get(device.blas, *params);
   if (!plan.exists) return gemm_any(stream, *params);

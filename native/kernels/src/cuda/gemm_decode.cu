@@ -17,6 +17,8 @@
 
 #include <algorithm>
 
+#include "src/cuda/async_copy.cuh"
+
 namespace slora::kernels::cuda {
 namespace {
 
@@ -33,64 +35,6 @@ constexpr int kPartials = kGranule * kRows;
 constexpr size_t shared_bytes() {
   return size_t{kWarps} * kStages * kStageBytes + 2 * size_t{kWarps} * kPartials * sizeof(float) +
          2 * kPartials * sizeof(float);
-}
-
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
-__device__ __forceinline__ void copy_16(uint32_t to, const void* from, bool is_inside) {
-  // Past the matrix's edge nothing is read and zeros are stored.
-  const int bytes = is_inside ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(bytes)
-               : "memory");
-}
-
-template <typename T>
-__device__ __forceinline__ void mma(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
-                                    uint32_t a3, uint32_t b0, uint32_t b1) {
-  if constexpr (std::is_same_v<T, bf16>) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  } else {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  }
-}
-
-__device__ __forceinline__ uint32_t cluster_rank() {
-  uint32_t rank = 0;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-#endif
-  return rank;
-}
-// Release and acquire are the barrier's defaults.
-__device__ __forceinline__ void cluster_arrive() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void cluster_wait() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void store_remote(uint32_t local_address, uint32_t rank, float value) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  uint32_t remote;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-               : "=r"(remote)
-               : "r"(local_address), "r"(rank));
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(remote), "f"(value) : "memory");
-#endif
 }
 
 // kUnits: units of K that a warp owns. kIsTall: more than 8 rows of x. kCluster: blocks that share
@@ -148,7 +92,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
       }
       load_slot = load_slot + 1 == kStages ? 0 : load_slot + 1;
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    commit_copies();
   };
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) load_next();
@@ -189,7 +133,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
     float c[4] = {0, 0, 0, 0};
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
-      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
+      wait_copies<kStages - 2>();
       __syncwarp();
       const uint8_t* row = ring + slot * kStageBytes + group * 256;
 #pragma unroll
@@ -240,7 +184,9 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
       }
       own_sum = sum;
       if (rank != 0 && static_cast<int>(threadIdx.x) < kOutputs)
-        store_remote(shared_address(incoming + (granule & 1) * kPartials + threadIdx.x), 0, sum);
+        store_remote(
+            remote_address(shared_address(incoming + (granule & 1) * kPartials + threadIdx.x), 0),
+            sum);
       cluster_arrive();
     }
   }
@@ -251,7 +197,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
         finish(last - 1, own_sum + incoming[((last - 1) & 1) * kPartials + threadIdx.x]);
     }
   }
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  wait_copies<0>();
 }
 
 // Units a warp can own before registers run out.
