@@ -248,7 +248,7 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks == 4 ? 3 : 4)
   allow_next();
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.y), kTiles * kTileTokens);
   if (unit.count == 0) {
-    wait_for_inputs();
+    leave_idle();
     return;
   }
   int32_t fused = 0;
@@ -284,7 +284,7 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks == 4 ? 3 : 4)
 
   if (unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks) {
     if (lora_rank == 0) {
-      wait_for_inputs();
+      leave_idle();
       return;
     }
     const float factor = entry.weight * module->scale;

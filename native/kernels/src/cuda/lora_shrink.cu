@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(32 * kRowsWarps, 4)
   const int32_t lane_k = static_cast<int32_t>(threadIdx.x % 4) * 8;
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.z), kTileTokens);
   if (unit.count == 0) {
-    wait_for_inputs();
+    leave_idle();
     return;
   }
   const int32_t fused = static_cast<int32_t>(blockIdx.y) % p.num_fused;
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(32 * kRowsWarps, 4)
       __syncthreads();  // the sums are read before the next ranks write theirs
     }
   }
-  wait_for_inputs();
+  leave_idle();
 }
 
 // ---- long segments
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
   const int32_t lane = thread % 32;
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.y), kPrefillTokens);
   if (unit.count == 0) {
-    wait_for_inputs();
+    leave_idle();
     return;
   }
   const int32_t k_begin = static_cast<int32_t>(blockIdx.x) * part_elems;
@@ -305,7 +305,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
     asm volatile("cp.async.wait_group 0;");
     __syncthreads();  // columns and stages are free again
   }
-  wait_for_inputs();
+  leave_idle();
 }
 
 template <typename T, int kColumns>
