@@ -29,15 +29,26 @@ inline int64_t num_units(const LoraBatch& batch, int32_t tile) {
 }
 
 // How the sum over in_dim is cut into parts, alike in both halves. Few tokens cannot fill the card,
-// so their sums are cut finer; many make the parts' own traffic count.
+// so their sums are cut finer; where there are many, a block should ask for some 32 KB of A at once
+// and the parts' own traffic counts.
 struct LoraSplit {
   int32_t parts;
   int32_t part_elems;
 };
 
+inline constexpr int32_t kMostParts = 8;
+
+inline int32_t most_parts(const LoraBatch& batch) {
+  if (batch.num_tokens <= 16) return kMostParts;
+  if (batch.num_tokens <= 64) return 4;
+  if (batch.num_tokens <= 256) return batch.max_lora_rank > 8 ? 4 : 2;
+  if (batch.num_tokens <= 2048) return 4;
+  return batch.num_tokens <= 4096 ? 2 : 1;
+}
+
 inline LoraSplit split_of(const LoraBatch& batch, int64_t in_dim, int64_t t_stride) {
-  constexpr int64_t kGrain = 128;  // four warps of 32 elements
-  const int64_t most = t_stride > 0 ? lora_partials(batch.num_tokens) : 1;
+  constexpr int64_t kGrain = 256;  // eight warps of 32 elements
+  const int64_t most = t_stride > 0 ? most_parts(batch) : 1;
   const int64_t elems = ceil_div(ceil_div(in_dim, most), kGrain) * kGrain;
   return {static_cast<int32_t>(ceil_div(in_dim, elems)), static_cast<int32_t>(elems)};
 }
@@ -81,6 +92,13 @@ __device__ __forceinline__ LoraUnit find_unit(const LoraBatch& batch, int32_t un
     return unit;
   }
   return {0, 0, 0, 0, 0, 0};
+}
+
+// What a block without work does instead of wait_for_inputs(). A launch may not end before the one
+// before it, or the next would not wait for that; one waiting block sees to it, and the others make
+// room at once.
+__device__ __forceinline__ void leave_idle() {
+  if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) wait_for_inputs();
 }
 
 // ---- where rows of A and B lie

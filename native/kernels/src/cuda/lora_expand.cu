@@ -147,10 +147,9 @@ __device__ __forceinline__ void stage_t(TTile<T, kRows, kRanks>& tile, const flo
   }
 }
 
-// acc += t . B for one tile of 16 rows from `row0` of the shared tile.
-template <typename T, int kBlocks, int kChunks, int kRows, int kRanks>
-__device__ __forceinline__ void multiply(float (&acc)[kBlocks][8][4],
-                                         const Operands<T, kBlocks, kChunks>& b,
+// acc += t . B for one tile of 16 rows, from `row0` of the shared tile, and 64 columns.
+template <typename T, int kChunks, int kRows, int kRanks>
+__device__ __forceinline__ void multiply(float (&acc)[8][4], const uint4 (&b)[kChunks][4],
                                          const TTile<T, kRows, kRanks>& tile, int32_t row0,
                                          int32_t ranks) {
   const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
@@ -168,68 +167,57 @@ __device__ __forceinline__ void multiply(float (&acc)[kBlocks][8][4],
     uint32_t low[4] = {pair(tile.low, 0, 0), pair(tile.low, 8, 0), pair(tile.low, 0, 8),
                        pair(tile.low, 8, 8)};
 #pragma unroll
-    for (int block = 0; block < kBlocks; ++block) {
-      const auto& piece = b.piece[block][c];
-#pragma unroll
-      for (int n = 0; n < 8; ++n) {
-        // After pair_rows, tile n's pair of rows is word n / 2 of the even or the odd piece.
-        const uint32_t b0 = word(piece[n % 2], n / 2);
-        const uint32_t b1 = word(piece[2 + n % 2], n / 2);
-        mma<T>(acc[block][n], high[0], high[1], high[2], high[3], b0, b1);
-        mma<T>(acc[block][n], low[0], low[1], low[2], low[3], b0, b1);
-      }
+    for (int n = 0; n < 8; ++n) {
+      // After pair_rows, tile n's pair of rows is word n / 2 of the even or the odd piece.
+      const uint32_t b0 = word(b[c][n % 2], n / 2);
+      const uint32_t b1 = word(b[c][2 + n % 2], n / 2);
+      mma<T>(acc[n], high[0], high[1], high[2], high[3], b0, b1);
+      mma<T>(acc[n], low[0], low[1], low[2], low[3], b0, b1);
     }
   }
 }
 
-// A lane's pieces of y: rows lane / 4 and that + 8, pieces lane % 4 and that + 4 of each group.
-template <int kBlocks>
+// A lane's pieces of y in 64 columns: rows lane / 4 and that + 8, pieces lane % 4 and that + 4.
 struct Pieces {
-  uint4 piece[kBlocks][2][2];
+  uint4 piece[2][2];
 };
 
-template <typename T, int kBlocks, typename Each>
+template <typename Each>
 __device__ __forceinline__ void for_pieces(int32_t rows, int32_t column, int32_t out_dim,
                                            Each&& each) {
   const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
 #pragma unroll
-  for (int block = 0; block < kBlocks; ++block) {
+  for (int down = 0; down < 2; ++down) {
 #pragma unroll
-    for (int down = 0; down < 2; ++down) {
-#pragma unroll
-      for (int along = 0; along < 2; ++along) {
-        const int32_t row = lane / 4 + down * 8;
-        const int32_t at = column + block * 64 + lane % 4 * 8 + along * 32;
-        if (row < rows && at < out_dim) each(block, down, along, row, at);
-      }
+    for (int along = 0; along < 2; ++along) {
+      const int32_t row = lane / 4 + down * 8;
+      const int32_t at = column + lane % 4 * 8 + along * 32;
+      if (row < rows && at < out_dim) each(down, along, row, at);
     }
   }
 }
 
-template <typename T, int kBlocks>
-__device__ __forceinline__ void load_y(Pieces<kBlocks>& y, const T* from, int64_t y_stride,
-                                       int32_t rows, int32_t column, int32_t out_dim) {
-  for_pieces<T, kBlocks>(
-      rows, column, out_dim, [&](int block, int down, int along, int32_t row, int32_t at) {
-        y.piece[block][down][along] = *reinterpret_cast<const uint4*>(from + row * y_stride + at);
-      });
+template <typename T>
+__device__ __forceinline__ void load_y(Pieces& y, const T* from, int64_t y_stride, int32_t rows,
+                                       int32_t column, int32_t out_dim) {
+  for_pieces(rows, column, out_dim, [&](int down, int along, int32_t row, int32_t at) {
+    y.piece[down][along] = *reinterpret_cast<const uint4*>(from + row * y_stride + at);
+  });
 }
 
-template <typename T, int kBlocks>
-__device__ __forceinline__ void store_y(const Pieces<kBlocks>& y, T* to, int64_t y_stride,
-                                        int32_t rows, int32_t column, int32_t out_dim,
-                                        const float (&acc)[kBlocks][8][4]) {
-  for_pieces<T, kBlocks>(
-      rows, column, out_dim, [&](int block, int down, int along, int32_t row, int32_t at) {
-        const uint4 old = y.piece[block][down][along];
-        const auto sum = [&](int i) {
-          const uint32_t both = word(old, i);
-          return pack2<T>(low_of<T>(both) + acc[block][2 * i][down * 2 + along],
-                          high_of<T>(both) + acc[block][2 * i + 1][down * 2 + along]);
-        };
-        *reinterpret_cast<uint4*>(to + row * y_stride + at) =
-            make_uint4(sum(0), sum(1), sum(2), sum(3));
-      });
+template <typename T>
+__device__ __forceinline__ void store_y(const Pieces& y, T* to, int64_t y_stride, int32_t rows,
+                                        int32_t column, int32_t out_dim, const float (&acc)[8][4]) {
+  for_pieces(rows, column, out_dim, [&](int down, int along, int32_t row, int32_t at) {
+    const uint4 old = y.piece[down][along];
+    const auto sum = [&](int i) {
+      const uint32_t both = word(old, i);
+      return pack2<T>(low_of<T>(both) + acc[2 * i][down * 2 + along],
+                      high_of<T>(both) + acc[2 * i + 1][down * 2 + along]);
+    };
+    *reinterpret_cast<uint4*>(to + row * y_stride + at) =
+        make_uint4(sum(0), sum(1), sum(2), sum(3));
+  });
 }
 
 // Semantics  y[row, column] += sum over entries of weight * scale * sum_r t[r] * Bt[r, column], for
@@ -239,7 +227,7 @@ __device__ __forceinline__ void store_y(const Pieces<kBlocks>& y, T* to, int64_t
 // One entry of at most kChunks * 16 ranks keeps B in registers over the unit's tiles; others read
 // it for each.
 template <typename T, int kBlocks, int kChunks, int kTiles>
-__global__ void __launch_bounds__(kExpandThreads, kChunks == 4 ? 3 : 4)
+__global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
     lora_expand_kernel(const __grid_constant__ LoraExpandParams p, int32_t parts) {
   constexpr int kRanks = kChunks * 16;
   constexpr int kColumns = kBlocks * 64 * kExpandWarps;
@@ -248,7 +236,7 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks == 4 ? 3 : 4)
   allow_next();
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.y), kTiles * kTileTokens);
   if (unit.count == 0) {
-    wait_for_inputs();
+    leave_idle();
     return;
   }
   int32_t fused = 0;
@@ -284,7 +272,7 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks == 4 ? 3 : 4)
 
   if (unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks) {
     if (lora_rank == 0) {
-      wait_for_inputs();
+      leave_idle();
       return;
     }
     const float factor = entry.weight * module->scale;
@@ -292,31 +280,42 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks == 4 ? 3 : 4)
     __syncthreads();  // the rows' addresses are there for all
     load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
     wait_for_inputs();
-    Pieces<kBlocks> now;
-    load_y<T, kBlocks>(now, y, p.y_stride, unit.count, column, out_dim);
+    // Each piece of y is asked for while the one before it is worked on.
+    Pieces now;
+    load_y(now, y, p.y_stride, unit.count, column, out_dim);
     stage_t(t_tile, t_of(0), p.t_stride, parts, entry.t_stride, unit.count, lora_rank, factor);
     pair_all(b);
     __syncthreads();  // t is there for all
 #pragma unroll 1
     for (int32_t row = 0; row < unit.count; row += kTileTokens) {
-      Pieces<kBlocks> next;
-      if (kTiles > 1) {
-        load_y<T, kBlocks>(next, y + (row + kTileTokens) * p.y_stride, p.y_stride,
-                           unit.count - row - kTileTokens, column, out_dim);
+      T* const y_row = y + row * p.y_stride;
+      const int32_t rows = unit.count - row;
+#pragma unroll
+      for (int block = 0; block < kBlocks; ++block) {
+        Pieces next;
+        if (block + 1 < kBlocks) {
+          load_y(next, y_row, p.y_stride, rows, column + (block + 1) * 64, out_dim);
+        } else if (kTiles > 1) {
+          load_y(next, y_row + kTileTokens * p.y_stride, p.y_stride, rows - kTileTokens, column,
+                 out_dim);
+        }
+        float acc[8][4] = {};
+        multiply(acc, b.piece[block], t_tile, row, lora_rank);
+        store_y(now, y_row, p.y_stride, rows, column + block * 64, out_dim, acc);
+        if (block + 1 < kBlocks || kTiles > 1) now = next;
       }
-      float acc[kBlocks][8][4] = {};
-      multiply(acc, b, t_tile, row, lora_rank);
-      store_y<T, kBlocks>(now, y + row * p.y_stride, p.y_stride, unit.count - row, column, out_dim,
-                          acc);
-      if (kTiles > 1) now = next;
     }
     return;
   }
 
   wait_for_inputs();
-  for (int32_t row = 0; row < unit.count; row += kTileTokens) {
+#pragma unroll 1
+  for (int32_t step = 0; step < kBlocks * kTiles; ++step) {
+    const int32_t row = step / kBlocks * kTileTokens;
     const int32_t rows = min(kTileTokens, unit.count - row);
-    float acc[kBlocks][8][4] = {};
+    if (rows <= 0) return;
+    const int32_t at = column + step % kBlocks * 64;
+    float acc[8][4] = {};
     bool is_touched = false;
     for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
       entry = p.batch.entries[e];
@@ -329,15 +328,16 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks == 4 ? 3 : 4)
         find_rows(rows_of_b, run, r0, module->lora_rank);
         stage_t(t_tile, t_of(row) + r0, p.t_stride, parts, entry.t_stride, rows, ranks, factor);
         __syncthreads();  // both are there for all
-        load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
-        pair_all(b);
-        multiply(acc, b, t_tile, 0, ranks);
+        Operands<T, 1, kChunks> some;
+        load_b(some, rows_of_b, run.is_aligned(), at, out_dim);
+        pair_all(some);
+        multiply(acc, some.piece[0], t_tile, 0, ranks);
       }
     }
     if (!is_touched) return;
-    Pieces<kBlocks> now;
-    load_y<T, kBlocks>(now, y + row * p.y_stride, p.y_stride, rows, column, out_dim);
-    store_y<T, kBlocks>(now, y + row * p.y_stride, p.y_stride, rows, column, out_dim, acc);
+    Pieces now;
+    load_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim);
+    store_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim, acc);
   }
 }
 
@@ -361,8 +361,12 @@ int32_t launch_expand(void* stream, const LoraExpandParams& params, const LoraSp
     if (rank <= 32) return launch_tiles<T, 1, 2, kTiles>(stream, params, split);
     return launch_tiles<T, 1, 4, kTiles>(stream, params, split);
   }
-  if (rank <= 16) return launch_tiles<T, 1, 1, 1>(stream, params, split);
-  if (rank <= 32) return launch_tiles<T, 1, 2, 1>(stream, params, split);
+  // A block asks for some 16 to 32 KB of B at once, less where there are few of them.
+  const bool is_small = params.batch.num_tokens <= 16;
+  if (rank <= 16 && is_small) return launch_tiles<T, 1, 1, 1>(stream, params, split);
+  if (rank <= 16) return launch_tiles<T, 4, 1, 1>(stream, params, split);
+  if (rank <= 32 && is_small) return launch_tiles<T, 1, 2, 1>(stream, params, split);
+  if (rank <= 32) return launch_tiles<T, 2, 2, 1>(stream, params, split);
   return launch_tiles<T, 1, 4, 1>(stream, params, split);
 }
 

@@ -11,12 +11,9 @@ namespace {
 
 // ---- few tokens
 
-constexpr int kRowsWarps = 4;
-constexpr int kStepElems = 32 * kRowsWarps;  // of in_dim: one step of each warp
-
 // A lane's 16 bytes of A for each step and rank tile: row lane / 4 of the tile, eight elements at
 // (lane % 4) * 8. Elements past k_end and rows past the rank are zero.
-template <typename T, int kSteps, int kRankTiles>
+template <typename T, int kStepElems, int kSteps, int kRankTiles>
 __device__ __forceinline__ void load_a(uint4 (&a)[kSteps][kRankTiles],
                                        const T* const (&rows)[kRankTiles], bool is_aligned,
                                        int32_t k, int32_t k_end) {
@@ -47,19 +44,20 @@ __device__ __forceinline__ void load_a(uint4 (&a)[kSteps][kRankTiles],
 //            kRankTiles * 8 ranks r
 // Cost       A once a 16-row tile of a segment, x once a fused module and rank group
 // Grid       (parts, fused modules * rank groups, units of 16 tokens)
-template <typename T, int kRankTiles, int kSteps>
-__global__ void __launch_bounds__(32 * kRowsWarps, 4)
+template <typename T, int kWarps, int kRankTiles, int kSteps>
+__global__ void __launch_bounds__(32 * kWarps, kWarps == 4 || kRankTiles * kSteps == 4 ? 4 : 3)
     lora_shrink_rows_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems,
                             int32_t rank_groups) {
   constexpr int kRanks = 8 * kRankTiles;
-  __shared__ float sums[kRowsWarps][kTileTokens][kRanks + 2];
+  constexpr int kStepElems = 32 * kWarps;  // of in_dim: one step of each warp
+  __shared__ float sums[kWarps][kTileTokens][kRanks + 2];
   allow_next();
   const int32_t warp = static_cast<int32_t>(threadIdx.x / 32);
   const int32_t group = static_cast<int32_t>(threadIdx.x % 32 / 4);
   const int32_t lane_k = static_cast<int32_t>(threadIdx.x % 4) * 8;
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.z), kTileTokens);
   if (unit.count == 0) {
-    wait_for_inputs();
+    leave_idle();
     return;
   }
   const int32_t fused = static_cast<int32_t>(blockIdx.y) % p.num_fused;
@@ -72,67 +70,81 @@ __global__ void __launch_bounds__(32 * kRowsWarps, 4)
   const T* const x_low = group < unit.count ? x + group * p.x_stride : nullptr;
   const T* const x_high = group + 8 < unit.count ? x + (group + 8) * p.x_stride : nullptr;
 
-  for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
-    const LoraEntry entry = p.batch.entries[e];
-    const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
-    const core::LoraModule* module = module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
-    const int32_t lora_rank = module->lora_rank;
-    if (first_rank >= lora_rank) continue;
-    const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
-                                 p.batch.pages + adapter.page_offset, module->a, p.in_dim);
-    for (int32_t r0 = first_rank; r0 < lora_rank; r0 += rank_groups * kRanks) {
-      const T* rows[kRankTiles];
+  // A turn of some ranks of one entry; nearly always there is one. What a turn needs is looked up
+  // in it, so that it does not live in registers.
+  int32_t r0 = first_rank;
+#pragma unroll 1
+  for (int32_t e = unit.entry_begin; e < unit.entry_end;) {
+    const T* rows[kRankTiles];
+    float* t;
+    int32_t t_stride, ranks;
+    bool is_aligned;
+    {
+      const LoraEntry entry = p.batch.entries[e];
+      const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
+      const core::LoraModule* module =
+          module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
+      ranks = module->lora_rank - r0;
+      if (ranks <= 0) {
+        ++e;
+        r0 = first_rank;
+        continue;
+      }
+      const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
+                                   p.batch.pages + adapter.page_offset, module->a, p.in_dim);
+      is_aligned = run.is_aligned();
 #pragma unroll
       for (int n = 0; n < kRankTiles; ++n) {
-        const int32_t r = r0 + n * 8 + group;
-        rows[n] = r < lora_rank ? run.row<T>(static_cast<uint32_t>(r)) : nullptr;
+        const int32_t r = n * 8 + group;
+        rows[n] = r < ranks ? run.row<T>(static_cast<uint32_t>(r0 + r)) : nullptr;
       }
-      float acc[kRankTiles][4] = {};
-      for (int32_t k = k_begin; k - warp * 32 - lane_k < k_end; k += kSteps * kStepElems) {
-        uint4 a[kSteps][kRankTiles];
-        load_a(a, rows, run.is_aligned(), k, k_end);
-        wait_for_inputs();
+      t_stride = entry.t_stride;
+      t = p.t + blockIdx.x * p.t_stride + entry.t_offset +
+          (static_cast<int64_t>(fused) * unit.rows + unit.first) * t_stride + r0;
+    }
+    float acc[kRankTiles][4] = {};
+    for (int32_t k = k_begin; k - warp * 32 - lane_k < k_end; k += kSteps * kStepElems) {
+      uint4 a[kSteps][kRankTiles];
+      load_a<T, kStepElems>(a, rows, is_aligned, k, k_end);
+      wait_for_inputs();
 #pragma unroll
-        for (int s = 0; s < kSteps; ++s) {
-          const int32_t at = k + s * kStepElems;
-          uint4 low = make_uint4(0, 0, 0, 0), high = make_uint4(0, 0, 0, 0);
-          if (x_low && at < k_end) low = load_shared_input(x_low + at);
-          if (x_high && at < k_end) high = load_shared_input(x_high + at);
-            // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
-            // elements 2t, 2t + 1, 2t + 8, 2t + 9 of two steps of 16, in x and A alike.
+      for (int s = 0; s < kSteps; ++s) {
+        const int32_t at = k + s * kStepElems;
+        uint4 low = make_uint4(0, 0, 0, 0), high = make_uint4(0, 0, 0, 0);
+        if (x_low && at < k_end) low = load_shared_input(x_low + at);
+        if (x_high && at < k_end) high = load_shared_input(x_high + at);
+          // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
+          // elements 2t, 2t + 1, 2t + 8, 2t + 9 of two steps of 16, in x and A alike.
 #pragma unroll
-          for (int n = 0; n < kRankTiles; ++n) {
-            mma<T>(acc[n], low.x, high.x, low.y, high.y, a[s][n].x, a[s][n].y);
-            mma<T>(acc[n], low.z, high.z, low.w, high.w, a[s][n].z, a[s][n].w);
-          }
+        for (int n = 0; n < kRankTiles; ++n) {
+          mma<T>(acc[n], low.x, high.x, low.y, high.y, a[s][n].x, a[s][n].y);
+          mma<T>(acc[n], low.z, high.z, low.w, high.w, a[s][n].z, a[s][n].w);
         }
       }
-      // Four warps' sums in their order.
-      const int32_t column = static_cast<int32_t>(threadIdx.x % 4) * 2;
-#pragma unroll
-      for (int n = 0; n < kRankTiles; ++n) {
-        *reinterpret_cast<float2*>(&sums[warp][group][n * 8 + column]) =
-            make_float2(acc[n][0], acc[n][1]);
-        *reinterpret_cast<float2*>(&sums[warp][group + 8][n * 8 + column]) =
-            make_float2(acc[n][2], acc[n][3]);
-      }
-      __syncthreads();
-      float* const t = p.t + blockIdx.x * p.t_stride + entry.t_offset +
-                       (static_cast<int64_t>(fused) * unit.rows + unit.first) * entry.t_stride + r0;
-      for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kTileTokens * kRanks;
-           i += 32 * kRowsWarps) {
-        const int32_t row = i / kRanks;
-        const int32_t r = i % kRanks;
-        float sum = sums[0][row][r];
-#pragma unroll
-        for (int w = 1; w < kRowsWarps; ++w) sum += sums[w][row][r];
-        if (row < unit.count && r0 + r < lora_rank)
-          t[static_cast<int64_t>(row) * entry.t_stride + r] = sum;
-      }
-      __syncthreads();  // the sums are read before the next ranks write theirs
     }
+    // The warps' sums in their order.
+    const int32_t column = static_cast<int32_t>(threadIdx.x % 4) * 2;
+#pragma unroll
+    for (int n = 0; n < kRankTiles; ++n) {
+      *reinterpret_cast<float2*>(&sums[warp][group][n * 8 + column]) =
+          make_float2(acc[n][0], acc[n][1]);
+      *reinterpret_cast<float2*>(&sums[warp][group + 8][n * 8 + column]) =
+          make_float2(acc[n][2], acc[n][3]);
+    }
+    __syncthreads();
+    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kTileTokens * kRanks;
+         i += 32 * kWarps) {
+      const int32_t row = i / kRanks;
+      const int32_t r = i % kRanks;
+      float sum = sums[0][row][r];
+#pragma unroll
+      for (int w = 1; w < kWarps; ++w) sum += sums[w][row][r];
+      if (row < unit.count && r < ranks) t[static_cast<int64_t>(row) * t_stride + r] = sum;
+    }
+    r0 += rank_groups * kRanks;
+    __syncthreads();  // the sums are read before the next turn writes its own
   }
-  wait_for_inputs();
+  leave_idle();
 }
 
 // ---- long segments
@@ -212,7 +224,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
   const int32_t lane = thread % 32;
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.y), kPrefillTokens);
   if (unit.count == 0) {
-    wait_for_inputs();
+    leave_idle();
     return;
   }
   const int32_t k_begin = static_cast<int32_t>(blockIdx.x) * part_elems;
@@ -305,7 +317,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
     asm volatile("cp.async.wait_group 0;");
     __syncthreads();  // columns and stages are free again
   }
-  wait_for_inputs();
+  leave_idle();
 }
 
 template <typename T, int kColumns>
@@ -318,15 +330,15 @@ int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSpli
   return launch(stream, kernel, grid, dim3(kTileThreads), Tile::kBytes, params, split.part_elems);
 }
 
-template <typename T, int kRankTiles, int kSteps>
+template <typename T, int kWarps, int kRankTiles, int kSteps>
 int32_t launch_rows(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
                     int32_t rank) {
   const int32_t rank_groups = static_cast<int32_t>(ceil_div(rank, 8 * kRankTiles));
   const dim3 grid(static_cast<unsigned>(split.parts),
                   static_cast<unsigned>(params.num_fused * rank_groups),
                   static_cast<unsigned>(num_units(params.batch, kTileTokens)));
-  return launch(stream, lora_shrink_rows_kernel<T, kRankTiles, kSteps>, grid, dim3(32 * kRowsWarps),
-                0, params, split.part_elems, rank_groups);
+  return launch(stream, lora_shrink_rows_kernel<T, kWarps, kRankTiles, kSteps>, grid,
+                dim3(32 * kWarps), 0, params, split.part_elems, rank_groups);
 }
 
 template <typename T>
@@ -338,8 +350,13 @@ int32_t launch_shrink(void* stream, const LoraShrinkParams& params, const LoraSp
     if (columns <= 64) return launch_tile<T, 64>(stream, params, split);
     return launch_tile<T, 192>(stream, params, split);
   }
-  if (rank <= 8) return launch_rows<T, 1, 8>(stream, params, split, rank);
-  return launch_rows<T, 2, 4>(stream, params, split, rank);
+  if (split.part_elems <= 512) {
+    if (rank <= 8) return launch_rows<T, 4, 1, 4>(stream, params, split, rank);
+    return launch_rows<T, 4, 2, 4>(stream, params, split, rank);
+  }
+  if (rank > 8) return launch_rows<T, 8, 2, 4>(stream, params, split, rank);
+  if (split.part_elems <= 1024) return launch_rows<T, 8, 1, 4>(stream, params, split, rank);
+  return launch_rows<T, 8, 1, 8>(stream, params, split, rank);
 }
 
 // 16-byte loads of x and A need this; A's own place in its page is seen in the kernel.
@@ -352,11 +369,8 @@ bool is_vectorisable(const LoraShrinkParams& params) {
 
 }  // namespace
 
-int32_t lora_partials(int64_t num_tokens) {
-  if (num_tokens <= 64) return 8;
-  if (num_tokens <= 2048) return 4;
-  return num_tokens <= 4096 ? 2 : 1;
-}
+// Of any batch of so many tokens; split_of may take fewer.
+int32_t lora_partials(int64_t num_tokens) { return num_tokens <= 16 ? kMostParts : 4; }
 
 int32_t lora_shrink(void* stream, const LoraShrinkParams* params) {
   const LoraBatch& batch = params->batch;
