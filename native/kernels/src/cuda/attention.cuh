@@ -77,6 +77,10 @@ __device__ __forceinline__ uint4 load_once(const void* from) {
   return v;
 }
 
+__device__ __forceinline__ void prefetch_l2(const void* at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+}
+
 template <typename T>
 __device__ __forceinline__ uint32_t pack2(float low, float high) {
   if constexpr (std::is_same_v<T, bf16>) {

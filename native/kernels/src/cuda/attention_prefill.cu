@@ -78,6 +78,7 @@ __device__ Tile find_tile(const AttentionParams& params, const Tiling& tiling, i
 template <typename T, int kD>
 __global__ void __launch_bounds__(kThreads, 2)
     attention_prefill_kernel(const AttentionParams params, const Tiling tiling) {
+  allow_next();
   using S = Shape<kD>;
   constexpr int kRowTiles = S::kRowTiles;
   constexpr int kColumnTiles = S::kPositions / 8;

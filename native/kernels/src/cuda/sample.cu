@@ -10,7 +10,7 @@
 // without a sort; ties are broken as on the host.
 #include <algorithm>
 
-#include "common.cuh"
+#include "cluster.cuh"
 #include "cuda_kernels.hpp"
 #include "slora/kernels/random.hpp"
 
@@ -24,44 +24,6 @@ constexpr int kMaxTop = 64;
 constexpr int kBuckets = 2048;
 constexpr float kMassUnit = 1099511627776.0f;  // 2^40
 constexpr int64_t kMaxSlice = 32768;           // with its tables 200 KiB of shared memory
-
-// ---- cluster
-
-__device__ __forceinline__ int32_t cluster_rank() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  uint32_t rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return static_cast<int32_t>(rank);
-#else
-  return 0;
-#endif
-}
-// Also a barrier of the block.
-__device__ __forceinline__ void cluster_sync() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  // Arrival releases, the wait acquires, in shared memory of the whole cluster.
-  __syncwarp();
-  asm volatile(
-      "barrier.cluster.arrive.aligned;\n\t"
-      "barrier.cluster.wait.aligned;" ::
-          : "memory");
-#else
-  __syncthreads();
-#endif
-}
-// Where block `rank` of the cluster has what this block has at `mine`, in shared memory.
-template <typename T>
-__device__ __forceinline__ T* remote(T* mine, int32_t rank) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  uint64_t address;
-  asm volatile("mapa.u64 %0, %1, %2;"
-               : "=l"(address)
-               : "l"(reinterpret_cast<uint64_t>(mine)), "r"(rank));
-  return reinterpret_cast<T*>(address);
-#else
-  return mine;
-#endif
-}
 
 // ---- keys and masses
 
@@ -556,6 +518,7 @@ __global__ void __launch_bounds__(kThreads)
     sample_kernel(const SampleParams params, const SamplePlan plan) {
   extern __shared__ __align__(16) uint8_t dynamic[];
   __shared__ SampleShared shared;
+  allow_next();
   const int32_t row_idx = blockIdx.x / plan.cluster;
   const SampleRow row = params.rows[row_idx];
   wait_for_inputs();
