@@ -248,34 +248,56 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
 
     // ---- softmax so far
+    // The subtracted maximum need not be the newest: while no row's grew by more than 2^8,
+    // exponents stay small numbers and nothing has to be scaled again.
+    float most[kRowTiles][2];
+    bool is_stale = false;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        float most = largest[m][h];
+        float x = largest[m][h];
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n)
-          most = fmaxf(most, fmaxf(score[m][n][2 * h], score[m][n][2 * h + 1]));
-        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+          x = fmaxf(x, fmaxf(score[m][n][2 * h], score[m][n][2 * h + 1]));
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+        most[m][h] = x;
+        is_stale |= !((x - largest[m][h]) * factor <= 8.0f);
+      }
+    }
+    if (__any_sync(0xffffffffu, is_stale)) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const float alpha = most[m][h] == SLORA_NEGATIVE_INFINITY
+                                  ? 1.0f
+                                  : exp2_fast((largest[m][h] - most[m][h]) * factor);
+          largest[m][h] = most[m][h];
+          sum[m][h] *= alpha;
+#pragma unroll
+          for (int n = 0; n < kD / 8; ++n) {
+            acc[m][n][2 * h] *= alpha;
+            acc[m][n][2 * h + 1] *= alpha;
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
         // A row whose window begins later has met no position yet.
-        const float shift = most == SLORA_NEGATIVE_INFINITY ? 0.0f : most * factor;
-        const float alpha = exp2_fast(largest[m][h] * factor - shift);
-        largest[m][h] = most;
-        float part = 0.0f;
+        const float shift =
+            largest[m][h] == SLORA_NEGATIVE_INFINITY ? 0.0f : largest[m][h] * factor;
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n) {
 #pragma unroll
           for (int i = 2 * h; i < 2 * h + 2; ++i) {
             score[m][n][i] = exp2_fast(score[m][n][i] * factor - shift);
-            part += score[m][n][i];
+            sum[m][h] += score[m][n][i];
           }
-        }
-        sum[m][h] = sum[m][h] * alpha + part;
-#pragma unroll
-        for (int n = 0; n < kD / 8; ++n) {
-          acc[m][n][2 * h] *= alpha;
-          acc[m][n][2 * h + 1] *= alpha;
         }
       }
     }
