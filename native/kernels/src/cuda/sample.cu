@@ -186,37 +186,50 @@ struct Slice {
     for_each([&](int32_t i) { sum += integer_mass(mass(x[i], largest)); });
     return sum_of(sum).all;
   }
+  // The first largest of what a thread meets, tokens ascending.
+  struct Best {
+    float value = dropped();
+    int32_t i = -1;
+    __device__ void meet(float x, int32_t at) {
+      if (x > value || i < 0) {
+        value = x;
+        i = at;
+      }
+    }
+  };
+  __device__ uint64_t max_of(const Best& best) {
+    return max_of(best.i < 0 ? 0 : rank_key(best.value, begin + best.i));
+  }
   __device__ uint64_t largest_key() {
-    uint64_t key = 0;
-    for_each([&](int32_t i) {
-      const uint64_t own = rank_key(x[i], begin + i);
-      key = own > key ? own : key;
-    });
-    return max_of(key);
+    Best best;
+    for_each([&](int32_t i) { best.meet(x[i], i); });
+    return max_of(best);
   }
 
   // ---- logits into the slice; the largest of the row
+  template <bool kInShared>
   __device__ uint64_t load() {
     const float* raw = params.logits + row.logits_row * params.vocab_size + begin;
-    uint64_t key = 0;
-    if (reinterpret_cast<uintptr_t>(raw) % 16 == 0) {
-#pragma unroll 4
-      for (int32_t i = threadIdx.x * 4; i + 4 <= count; i += kThreads * 4) {
-        const float4 v = *reinterpret_cast<const float4*>(raw + i);
-        *reinterpret_cast<float4*>(x + i) = v;
+    if (kInShared) {
+      // Asynchronous copies: the whole slice is in flight at once.
+      const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(x));
+      const bool is_aligned = reinterpret_cast<uintptr_t>(raw) % 16 == 0;
+      const int32_t wide = is_aligned ? count / 4 : 0;
+      for (int32_t i = threadIdx.x; i < wide; i += kThreads) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + i * 16),
+                     "l"(raw + i * 4)
+                     : "memory");
       }
-      const int32_t rest = count / 4 * 4 + threadIdx.x;
-      if (rest < count) x[rest] = raw[rest];
+      for (int32_t i = wide * 4 + threadIdx.x; i < count; i += kThreads) {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to + i * 4), "l"(raw + i)
+                     : "memory");
+      }
+      asm volatile("cp.async.commit_group;\n\tcp.async.wait_group 0;" ::: "memory");
+      __syncthreads();  // everyone's copies have come
     } else {
-#pragma unroll 8
       for (int32_t i = threadIdx.x; i < count; i += kThreads) x[i] = raw[i];
     }
-    __syncthreads();  // the slice is read in another order than it was written
-    for_each([&](int32_t i) {
-      const uint64_t own = rank_key(x[i], begin + i);
-      key = own > key ? own : key;
-    });
-    return max_of(key);
+    return largest_key();
   }
 
   // ---- bias and penalties, rounded as on the host: no fused multiply-adds
@@ -539,7 +552,7 @@ __global__ void __launch_bounds__(kThreads)
               plan.cluster, block, begin,  count, plan.slice, 0};
 
   // ---- the raw row: its largest, its normaliser
-  const uint64_t raw_best = slice.load();
+  const uint64_t raw_best = slice.load<kInShared>();
   const float raw_largest = value_of(raw_best);
   const uint64_t raw_total = slice.total_mass(raw_largest);
   const float log_normaliser =
