@@ -418,7 +418,10 @@ Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_
   const device::cuda::CudaDevice& device = device_of(stream);
   const int64_t slots = int64_t{device.sm_count} * blocks_an_sm;
   const int64_t context = max_context_of(params);
-  int64_t count = std::min<int64_t>(slots / blocks, ceil_div(context, kChunk * warps));
+  int64_t count = slots / blocks;
+  // Clusters of many blocks find room in a card half full, hardly in a full one.
+  if (count > 2) count = std::max<int64_t>(slots / 2 / blocks, 2);
+  count = std::min(count, ceil_div(context, kChunk * warps));
   const int64_t heads = int64_t{std::min(params.num_rows, params.num_tokens)} * params.num_heads;
   const bool is_cluster = device.sm_version >= 90;
   const int64_t most = is_cluster          ? kMaxCluster

@@ -22,7 +22,7 @@ struct Shape {
   static constexpr int kStride = kD * 2 + 16;
   static constexpr int kTileBytes = kPositions * kStride;
   static constexpr int kQBytes = kRows * kStride;
-  static constexpr int kOffsetsBytes = 2 * kPositions * 8;
+  static constexpr int kOffsetsBytes = 2 * kPositions * 4;
   static constexpr int kSharedBytes = kOffsetsBytes + kQBytes + 4 * kTileBytes;
 };
 
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   constexpr int kColumnTiles = S::kPositions / 8;
   constexpr int kPieces = kD / 8;  // 16-byte pieces of a row
   extern __shared__ __align__(16) uint8_t shared[];
-  int64_t* const shared_offsets = reinterpret_cast<int64_t*>(shared);  // [2, kPositions]
+  auto* const shared_offsets = reinterpret_cast<uint32_t*>(shared);  // [2, kPositions]
   const uint32_t q_address = shared_address(shared + S::kOffsetsBytes);
   const uint32_t kv_address = q_address + S::kQBytes;  // [2 stages][K, V]
 
@@ -114,13 +114,13 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int64_t v_offset = params.tokens_per_page * row_bytes;
   const uint8_t* slice = params.slice + static_cast<int64_t>(kv_head) * d * sizeof(T);
 
-  // Offsets of a step's positions; -1: not to be read.
+  // Where a step's positions lie in the slice, in 16 bytes. Positions that no token of the tile
+  // sees are masked, and their pages may be gone: the nearest one that is seen stands in.
   const auto find_offsets = [&](int32_t step) {
     if (threadIdx.x >= S::kPositions) return;
     const int32_t position = aligned_begin + step * S::kPositions + threadIdx.x;
-    shared_offsets[(step & 1) * S::kPositions + threadIdx.x] =
-        position >= begin && position < end ? position_offset(params, tile.row, position, row_bytes)
-                                            : -1;
+    shared_offsets[(step & 1) * S::kPositions + threadIdx.x] = static_cast<uint32_t>(
+        position_offset(params, tile.row, min(max(position, begin), end - 1), row_bytes) / 16);
   };
   const auto copy_kv = [&](int32_t step) {
     const uint32_t to = kv_address + (step & 1) * 2 * S::kTileBytes;
@@ -128,9 +128,10 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int i = 0; i < S::kPositions * kPieces / kThreads; ++i) {
       const int32_t idx = i * kThreads + threadIdx.x;
       const int32_t row = idx / kPieces, piece = idx % kPieces;
-      const int64_t offset = shared_offsets[(step & 1) * S::kPositions + row];
-      const bool is_valid = offset >= 0 && piece * 8 < d;
-      const uint8_t* from = slice + (is_valid ? offset + piece * 16 : 0);
+      const uint8_t* from =
+          slice + piece * 16 +
+          static_cast<uint64_t>(shared_offsets[(step & 1) * S::kPositions + row]) * 16;
+      const bool is_valid = piece * 8 < d;
       copy_async16(to + row * S::kStride + piece * 16, from, is_valid);
       copy_async16(to + S::kTileBytes + row * S::kStride + piece * 16, from + v_offset, is_valid);
     }
@@ -188,8 +189,6 @@ __global__ void __launch_bounds__(kThreads, 2)
     // This step's K and V of all threads have come, the next one's offsets too, and all are done
     // with the stage that the next copies overwrite.
     __syncthreads();
-    if (step + 1 < num_steps) copy_kv(step + 1);
-    copy_async_commit();
     const uint32_t stage = (step & 1) * 2 * S::kTileBytes;
 
     // ---- S = Q K^T
@@ -216,6 +215,9 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
+
+    if (step + 1 < num_steps) copy_kv(step + 1);
+    copy_async_commit();
 
     // ---- cap and range
     const int32_t step_begin = aligned_begin + step * S::kPositions;

@@ -730,13 +730,13 @@ int32_t sample(void* stream, const SampleParams* params) {
   if (params->max_logprobs > kMaxTop) return kUnsupported;
   const device::cuda::CudaDevice& device = device_of(stream);
   SamplePlan plan = plan_of(device, params->num_rows, params->vocab_size);
-  const size_t shared_bytes = shared_bytes_of(plan);
-  if (plan.slice <= kMaxSlice &&
-      static_cast<int64_t>(shared_bytes + sizeof(SampleShared)) <= device.max_shared_bytes) {
+  const auto shared_bytes = static_cast<int64_t>(shared_bytes_of(plan));
+  const int64_t most = device.max_shared_bytes - ceil_div(sizeof(SampleShared), 1024) * 1024;
+  if (plan.slice <= kMaxSlice && shared_bytes <= most) {
     const auto kernel = sample_kernel<true>;
-    // Always asked for: with the block's static part the sum may pass 48 KiB before this does.
+    // What any plan may need: plans of other batches come and go.
     const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most));
     if (error != cudaSuccess) return device::cuda::status_of(error);
     return launch(stream, kernel, dim3(static_cast<unsigned>(params->num_rows * plan.cluster)),
                   dim3(kThreads), shared_bytes, plan.cluster, *params, plan);
