@@ -51,13 +51,19 @@ class Bench {
   }
 
   void copy_ceiling() {
-    constexpr uint64_t kBytes = uint64_t{1} << 30;
-    const double us = replay(1, [&](int32_t) {
+    constexpr uint64_t kBytes = uint64_t{2} << 30;
+    std::vector<double> times;
+    for (int32_t i = 0; i <= replays_; ++i) {
+      device::Event begin(backend_.device), end(backend_.device);
+      begin.record(stream_);
       stream_.copy(pool_.data() + kBytes, pool_.data(), kBytes);
-      return 0;
-    });
-    copy_gb_per_s_ = 2e-3 * kBytes / us;
-    results_.push_back({"copy 1 GB, read + write", us, copy_gb_per_s_, "GB/s", 1.0});
+      end.record(stream_);
+      end.synchronize();
+      if (i > 0) times.push_back(static_cast<double>(end.elapsed_ns_since(begin)) * 1e-3);
+    }
+    const double us = *std::min_element(times.begin(), times.end());
+    copy_gb_per_s_ = 2e-3 * static_cast<double>(kBytes) / us;
+    results_.push_back({"copy 2 GB, read + write", us, copy_gb_per_s_, "GB/s", 1.0});
     print();
   }
 

@@ -319,6 +319,31 @@ TEST_F(CudaSampleTest, WritesTopLogprobsAndLeavesPaddingAlone) {
   }
 }
 
+// Launches of every shape after one another: what one needs of shared memory, the next may not
+// have.
+TEST_F(CudaSampleTest, ManyRowsOfLargeVocabulariesInAnyOrder) {
+  std::vector<std::pair<int64_t, int32_t>> shapes = {
+      {32000, 128}, {128256, 140}, {33, 200}, {128256, 1}, {262144, 3}, {32000, 32}, {40000, 70}};
+  for (int32_t trial = 0; trial < 3; ++trial) {
+    for (const auto& [vocab, num_rows] : shapes) {
+      Call call = random_call(vocab, 3);
+      call.history.resize(static_cast<size_t>(num_rows) * 40, 1);
+      for (int32_t i = 3; i < num_rows; ++i) {
+        call.rows.push_back(call.rows[static_cast<size_t>(i % 3)]);
+        call.rows.back().history_slot = i;
+        call.rows.back().seed = random_();
+      }
+      for (size_t i = 0; i < call.rows.size(); ++i) call.rows[i].temperature = i % 2 ? 0.7f : 0.0f;
+      run(call);
+      for (size_t i = 0; i < call.rows.size(); i += 1 + call.rows.size() / 4) {
+        EXPECT_TRUE(may_draw(call, static_cast<int32_t>(i), call.tokens[i]))
+            << "V " << vocab << " rows " << num_rows << " row " << i << ", seed " << seed_;
+      }
+    }
+    std::shuffle(shapes.begin(), shapes.end(), random_);
+  }
+}
+
 // A row draws the same token alone, in any batch (and so at any number of blocks), again and again.
 TEST_F(CudaSampleTest, RowDoesNotDependOnOthers) {
   for (const int64_t vocab : {3000, 32000}) {

@@ -20,6 +20,7 @@ __global__ void __launch_bounds__(kPlainWarps * 32)
   __shared__ float shared_acc[kPlainWarps][kElems * 32];
   __shared__ float shared_max[kPlainWarps];
   __shared__ float shared_sum[kPlainWarps];
+  allow_next();
   const int32_t t = blockIdx.x;
   const int32_t head = blockIdx.y;
   const int32_t lane = threadIdx.x % 32;

@@ -11,20 +11,27 @@
 #include <algorithm>
 
 #include "attention.cuh"
+#include "cluster.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 4;
 constexpr int kChunk = 16;  // positions of a warp's step
-constexpr int kBlocksAnSm = 4;
+constexpr int kMaxCluster = 8;
+
+// Of a block; eight where there are too few blocks for the card.
+__host__ __device__ constexpr int blocks_an_sm(int head_size, int head_tiles, int warps) {
+  return head_size <= 128 && head_tiles == 1 ? 16 / warps : 2;
+}
 
 struct Splits {
-  int32_t count;  // of each row's context, a bound: short rows use fewer
+  int32_t count;    // of each row's context, a bound: short rows use fewer
+  bool is_cluster;  // the splits of a head are one cluster and add up among themselves
   int32_t heads_a_block;
-  bool is_by_token;  // partial results are indexed by token, else by row: whichever are fewer
-  float2* stats;     // (max, sum) of [row, head, split]
-  float* partial;    // [row, head, split, D]
+  int32_t min_chunks;  // of a split: one a warp
+  bool is_by_token;    // partial results are indexed by token, else by row: whichever are fewer
+  float2* stats;       // (max, sum) of [row, head, split]
+  float* partial;      // [row, head, split, D]
 
   // Of the first split of a head.
   __device__ int64_t slot(const AttentionParams& params, int32_t s, int64_t token,
@@ -42,7 +49,8 @@ struct Context {
   int32_t chunks_a_split;
   int32_t num_splits;  // with at least one chunk
 
-  __device__ Context(const AttentionParams& params, int32_t s, int32_t max_splits) {
+  __device__ Context(const AttentionParams& params, int32_t s, int32_t max_splits,
+                     int32_t min_chunks) {
     const int32_t first_token = params.row_offsets[s];
     const bool is_decode = params.row_offsets[s + 1] - first_token == 1;
     position = is_decode ? params.token_position[first_token] : -1;
@@ -50,7 +58,7 @@ struct Context {
     first_chunk = begin / kChunk;
     const int32_t chunks = position / kChunk + 1 - first_chunk;
     // Fewer than one chunk a warp is not worth a block.
-    chunks_a_split = max((chunks + max_splits - 1) / max_splits, kWarps);
+    chunks_a_split = max((chunks + max_splits - 1) / max_splits, min_chunks);
     num_splits = (chunks + chunks_a_split - 1) / chunks_a_split;
   }
 };
@@ -62,8 +70,8 @@ __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
 // Semantics  AttentionParams, of rows of one token; with several splits their partial results
 // Cost       K and V of the row once a KV head (and 8 * kHeadTiles query heads)
 // kIsWhole: a chunk lies in one page (tokens_per_page is a multiple of it).
-template <typename T, int kD, int kHeadTiles, bool kIsWhole>
-__global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? kBlocksAnSm : 2)
+template <typename T, int kD, int kHeadTiles, bool kIsWhole, int kWarps>
+__global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWarps))
     attention_decode_kernel(const AttentionParams params, const Splits splits) {
   constexpr int kKLoads = kD / 32;  // 16-byte pieces of a K row a lane
   constexpr int kVLoads = kD / 64;
@@ -72,6 +80,9 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
   extern __shared__ float shared_acc[];  // [kWarps, kHeads, kAccStride]
   __shared__ float shared_max[kWarps][kHeads];
   __shared__ float shared_sum[kWarps][kHeads];
+  __shared__ float2 shared_stats[kHeads];  // of the block: what its cluster reads
+  __shared__ __align__(16) float shared_part[kHeads][kAccStride];
+  allow_next();
 
   const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int32_t g = lane / 4, c = lane % 4;
@@ -85,7 +96,7 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
   const int32_t first_head = kv_head * group + group_begin;
 
   // ---- the row's tables: copies wrote them, so they may be read at once
-  const Context context(params, s, splits.count);
+  const Context context(params, s, splits.count, kWarps);
   const int32_t split = blockIdx.x;
   const int32_t end_chunk = min(context.first_chunk + (split + 1) * context.chunks_a_split,
                                 context.position / kChunk + 1);
@@ -95,8 +106,35 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
   int32_t next_page = 0;
   if (kIsWhole && is_active && chunk < end_chunk)
     next_page = table[chunk * kChunk / params.tokens_per_page];
+
+  const int64_t row_bytes = static_cast<int64_t>(params.num_kv_heads) * d * sizeof(T);
+  const int64_t v_offset = params.tokens_per_page * row_bytes;
+  const uint8_t* slice = params.slice + static_cast<int64_t>(kv_head) * d * sizeof(T);
+  // The kernel before writes one position of these; the L2 cache is where its stores meet our
+  // loads, so asking for the first chunk there is always right.
+  if (kIsWhole && is_active && chunk < end_chunk) {
+    const int32_t first = chunk * kChunk;
+    const int32_t slot = first % params.tokens_per_page;
+    const uint8_t* base = slice + next_page * params.page_bytes + slot * row_bytes;
+    const int32_t last = min(kChunk, context.position + 1 - first);
+    constexpr int kSectors = kD / 16;
+#pragma unroll
+    for (int i = 0; i < kChunk * kSectors / 32; ++i) {
+      const int32_t row = (i * 32 + lane) / kSectors, sector = (i * 32 + lane) % kSectors;
+      if (row >= last || sector * 16 >= d) continue;
+      prefetch_l2(base + row * row_bytes + sector * 32);
+      prefetch_l2(base + v_offset + row * row_bytes + sector * 32);
+    }
+  }
   wait_for_inputs();
-  if (!is_active) return;
+  if (!is_active) {
+    // The cluster's barriers want all of its blocks.
+    if (splits.is_cluster && context.position >= 0 && context.num_splits > 1) {
+      cluster_sync();
+      cluster_sync();
+    }
+    return;
+  }
 
   // ---- queries: head g of each tile, pieces 4 j + c
   uint4 q[kHeadTiles][kKLoads];
@@ -122,9 +160,6 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
     sum[n][0] = sum[n][1] = 0.0f;
   }
   const ScoreScale scale(params);
-  const int64_t row_bytes = static_cast<int64_t>(params.num_kv_heads) * d * sizeof(T);
-  const int64_t v_offset = params.tokens_per_page * row_bytes;
-  const uint8_t* slice = params.slice + static_cast<int64_t>(kv_head) * d * sizeof(T);
 
   for (; chunk < end_chunk; chunk += kWarps) {
     // ---- ask for 16 positions of K and V
@@ -232,7 +267,6 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
     }
   }
 
-  allow_next();
   // ---- the warps' parts
 #pragma unroll
   for (int n = 0; n < kHeadTiles; ++n) {
@@ -287,19 +321,58 @@ __global__ void __launch_bounds__(kWarps * 32, (kD <= 128 && kHeadTiles == 1) ? 
       const uint2 out = make_uint2(pack2<T>(value.x * inverse, value.y * inverse),
                                    pack2<T>(value.z * inverse, value.w * inverse));
       *reinterpret_cast<uint2*>(static_cast<T*>(params.out) + out_head * d + e) = out;
+    } else if (splits.is_cluster) {
+      if (e == 0) shared_stats[head] = make_float2(most, total);
+      *reinterpret_cast<float4*>(&shared_part[head][e]) = value;
     } else {
       const int64_t slot = splits.slot(params, s, token, first_head + head) + split;
       if (e == 0) splits.stats[slot] = make_float2(most, total);
       *reinterpret_cast<float4*>(splits.partial + slot * d + e) = value;
     }
   }
+  if (!splits.is_cluster || context.num_splits == 1) return;
+
+  // ---- the cluster's sum, in the order of the splits; each block some of the elements
+  cluster_sync();  // every block's part is in its shared memory
+  for (int32_t i = split * kWarps * 32 + threadIdx.x; i < num_heads * pieces;
+       i += context.num_splits * kWarps * 32) {
+    const int32_t head = i / pieces, e = i % pieces * 4;
+    float2 stats[kMaxCluster];
+    float most = SLORA_NEGATIVE_INFINITY;
+#pragma unroll
+    for (int r = 0; r < kMaxCluster; ++r) {
+      if (r >= context.num_splits) continue;
+      stats[r] = *remote(&shared_stats[head], r);
+      most = fmaxf(most, stats[r].x);
+    }
+    float total = 0.0f;
+    float4 value = make_float4(0, 0, 0, 0);
+#pragma unroll
+    for (int r = 0; r < kMaxCluster; ++r) {
+      if (r >= context.num_splits) continue;
+      const float4 part = *reinterpret_cast<const float4*>(remote(&shared_part[head][e], r));
+      const float factor = exp2_fast(stats[r].x - most);
+      total += factor * stats[r].y;
+      value.x += factor * part.x;
+      value.y += factor * part.y;
+      value.z += factor * part.z;
+      value.w += factor * part.w;
+    }
+    const float inverse = 1.0f / total;
+    const uint2 out = make_uint2(pack2<T>(value.x * inverse, value.y * inverse),
+                                 pack2<T>(value.z * inverse, value.w * inverse));
+    *reinterpret_cast<uint2*>(static_cast<T*>(params.out) +
+                              (token * params.num_heads + first_head + head) * d + e) = out;
+  }
+  cluster_sync();  // no block leaves while another reads its part
 }
 
 // Semantics  the splits' partial results of (row, head) made one, in the order of the splits
 template <typename T>
 __global__ void attention_combine_kernel(const AttentionParams params, const Splits splits) {
+  allow_next();
   const int32_t s = blockIdx.y;
-  const Context context(params, s, splits.count);
+  const Context context(params, s, splits.count, splits.min_chunks);
   const int64_t token = params.row_offsets[s];
   wait_for_inputs();
   if (context.position < 0 || context.num_splits == 1) return;
@@ -331,25 +404,35 @@ __global__ void attention_combine_kernel(const AttentionParams params, const Spl
                             e) = out;
 }
 
-// Splits so that the card is full once, from bounds only.
+int64_t max_context_of(const AttentionParams& params) {
+  const int64_t context = params.max_context > 0
+                              ? params.max_context
+                              : params.page_table_stride * params.tokens_per_page;
+  return params.window > 0 ? std::min<int64_t>(context, params.window + kChunk) : context;
+}
+
+// Splits so that the card is full once, from bounds only. Up to a cluster's size they need no
+// second kernel; more are only worth it where a context is long.
 Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_block,
-                   int32_t blocks_an_sm) {
-  const int64_t group = params.num_heads / params.num_kv_heads;
-  const int64_t blocks = params.num_rows * params.num_kv_heads * ceil_div(group, heads_a_block);
-  const int64_t slots = int64_t{device_of(stream).sm_count} * blocks_an_sm;
-  const int64_t max_context = params.max_context > 0
-                                  ? params.max_context
-                                  : params.page_table_stride * params.tokens_per_page;
-  const int64_t context =
-      params.window > 0 ? std::min<int64_t>(max_context, params.window + kChunk) : max_context;
-  int64_t count = std::min<int64_t>(slots / blocks, ceil_div(context, kChunk * kWarps));
+                   int64_t blocks, int32_t warps, int32_t blocks_an_sm) {
+  const device::cuda::CudaDevice& device = device_of(stream);
+  const int64_t slots = int64_t{device.sm_count} * blocks_an_sm;
+  const int64_t context = max_context_of(params);
+  int64_t count = slots / blocks;
+  // Clusters of many blocks find room in a card half full, hardly in a full one.
+  if (count > 2) count = std::max<int64_t>(slots / 2 / blocks, 2);
+  count = std::min(count, ceil_div(context, kChunk * warps));
   const int64_t heads = int64_t{std::min(params.num_rows, params.num_tokens)} * params.num_heads;
-  count = std::min<int64_t>(count, kMaxPartials / heads);
-  count = std::clamp<int64_t>(count, 1, kMaxSplits);
-  if (!params.workspace) count = 1;
+  const bool is_cluster = device.sm_version >= 90;
+  const int64_t most = is_cluster          ? kMaxCluster
+                       : !params.workspace ? 1
+                                           : std::min<int64_t>(kMaxPartials / heads, kMaxSplits);
+  count = std::clamp<int64_t>(count, 1, std::max<int64_t>(most, 1));
   Splits splits;
   splits.count = static_cast<int32_t>(count);
+  splits.is_cluster = is_cluster;
   splits.heads_a_block = heads_a_block;
+  splits.min_chunks = warps;
   splits.is_by_token = params.num_tokens < params.num_rows;
   const int64_t partials = heads * count;
   splits.stats = static_cast<float2*>(params.workspace);
@@ -357,28 +440,39 @@ Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_
   return splits;
 }
 
-template <typename T, int kD, int kHeadTiles>
-int32_t launch_decode(void* stream, const AttentionParams& params) {
-  const int64_t group = params.num_heads / params.num_kv_heads;
-  const auto heads_a_block = static_cast<int32_t>(std::min<int64_t>(group, 8 * kHeadTiles));
+template <typename T, int kD, int kHeadTiles, int kWarps>
+int32_t launch_decode(void* stream, const AttentionParams& params, int32_t heads_a_block,
+                      int64_t heads_of_blocks) {
   const Splits splits =
-      plan_splits(stream, params, heads_a_block, kD <= 128 && kHeadTiles == 1 ? kBlocksAnSm : 2);
+      plan_splits(stream, params, heads_a_block, params.num_rows * heads_of_blocks, kWarps,
+                  blocks_an_sm(kD, kHeadTiles, kWarps));
   const auto kernel = params.tokens_per_page % kChunk == 0
-                          ? attention_decode_kernel<T, kD, kHeadTiles, true>
-                          : attention_decode_kernel<T, kD, kHeadTiles, false>;
+                          ? attention_decode_kernel<T, kD, kHeadTiles, true, kWarps>
+                          : attention_decode_kernel<T, kD, kHeadTiles, false, kWarps>;
   constexpr size_t kSharedBytes = size_t{kWarps} * 8 * kHeadTiles * (kD + 4) * sizeof(float);
   int32_t status = allow_shared(kernel, kSharedBytes);
   if (status != kOk) return status;
-  const dim3 grid(splits.count,
-                  static_cast<unsigned>(params.num_kv_heads * ceil_div(group, heads_a_block)),
-                  params.num_rows);
-  status = launch(stream, kernel, grid, dim3(kWarps * 32), kSharedBytes, params, splits);
-  if (status != kOk || splits.count == 1) return status;
+  const dim3 grid(splits.count, static_cast<unsigned>(heads_of_blocks), params.num_rows);
+  status = launch(stream, kernel, grid, dim3(kWarps * 32), kSharedBytes,
+                  splits.is_cluster ? splits.count : 1, params, splits);
+  if (status != kOk || splits.count == 1 || splits.is_cluster) return status;
   constexpr int kThreads = 128;
   const dim3 combine(
       static_cast<unsigned>(ceil_div(int64_t{params.num_heads} * params.head_size / 4, kThreads)),
       params.num_rows);
   return launch(stream, attention_combine_kernel<T>, combine, dim3(kThreads), 0, params, splits);
+}
+
+template <typename T, int kD, int kHeadTiles>
+int32_t launch_decode(void* stream, const AttentionParams& params) {
+  const int64_t group = params.num_heads / params.num_kv_heads;
+  const auto heads_a_block = static_cast<int32_t>(std::min<int64_t>(group, 8 * kHeadTiles));
+  const int64_t heads_of_blocks = params.num_kv_heads * ceil_div(group, heads_a_block);
+  if constexpr (kD <= 128 && kHeadTiles == 1) {
+    if (params.num_rows * heads_of_blocks * kMaxCluster <= device_of(stream).sm_count)
+      return launch_decode<T, kD, 1, 8>(stream, params, heads_a_block, heads_of_blocks);
+  }
+  return launch_decode<T, kD, kHeadTiles, 4>(stream, params, heads_a_block, heads_of_blocks);
 }
 
 template <typename T, int kD>

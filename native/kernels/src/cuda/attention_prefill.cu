@@ -22,7 +22,7 @@ struct Shape {
   static constexpr int kStride = kD * 2 + 16;
   static constexpr int kTileBytes = kPositions * kStride;
   static constexpr int kQBytes = kRows * kStride;
-  static constexpr int kOffsetsBytes = 2 * kPositions * 8;
+  static constexpr int kOffsetsBytes = 2 * kPositions * 4;
   static constexpr int kSharedBytes = kOffsetsBytes + kQBytes + 4 * kTileBytes;
 };
 
@@ -78,12 +78,13 @@ __device__ Tile find_tile(const AttentionParams& params, const Tiling& tiling, i
 template <typename T, int kD>
 __global__ void __launch_bounds__(kThreads, 2)
     attention_prefill_kernel(const AttentionParams params, const Tiling tiling) {
+  allow_next();
   using S = Shape<kD>;
   constexpr int kRowTiles = S::kRowTiles;
   constexpr int kColumnTiles = S::kPositions / 8;
   constexpr int kPieces = kD / 8;  // 16-byte pieces of a row
   extern __shared__ __align__(16) uint8_t shared[];
-  int64_t* const shared_offsets = reinterpret_cast<int64_t*>(shared);  // [2, kPositions]
+  auto* const shared_offsets = reinterpret_cast<uint32_t*>(shared);  // [2, kPositions]
   const uint32_t q_address = shared_address(shared + S::kOffsetsBytes);
   const uint32_t kv_address = q_address + S::kQBytes;  // [2 stages][K, V]
 
@@ -113,13 +114,13 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int64_t v_offset = params.tokens_per_page * row_bytes;
   const uint8_t* slice = params.slice + static_cast<int64_t>(kv_head) * d * sizeof(T);
 
-  // Offsets of a step's positions; -1: not to be read.
+  // Where a step's positions lie in the slice, in 16 bytes. Positions that no token of the tile
+  // sees are masked, and their pages may be gone: the nearest one that is seen stands in.
   const auto find_offsets = [&](int32_t step) {
     if (threadIdx.x >= S::kPositions) return;
     const int32_t position = aligned_begin + step * S::kPositions + threadIdx.x;
-    shared_offsets[(step & 1) * S::kPositions + threadIdx.x] =
-        position >= begin && position < end ? position_offset(params, tile.row, position, row_bytes)
-                                            : -1;
+    shared_offsets[(step & 1) * S::kPositions + threadIdx.x] = static_cast<uint32_t>(
+        position_offset(params, tile.row, min(max(position, begin), end - 1), row_bytes) / 16);
   };
   const auto copy_kv = [&](int32_t step) {
     const uint32_t to = kv_address + (step & 1) * 2 * S::kTileBytes;
@@ -127,9 +128,10 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int i = 0; i < S::kPositions * kPieces / kThreads; ++i) {
       const int32_t idx = i * kThreads + threadIdx.x;
       const int32_t row = idx / kPieces, piece = idx % kPieces;
-      const int64_t offset = shared_offsets[(step & 1) * S::kPositions + row];
-      const bool is_valid = offset >= 0 && piece * 8 < d;
-      const uint8_t* from = slice + (is_valid ? offset + piece * 16 : 0);
+      const uint8_t* from =
+          slice + piece * 16 +
+          static_cast<uint64_t>(shared_offsets[(step & 1) * S::kPositions + row]) * 16;
+      const bool is_valid = piece * 8 < d;
       copy_async16(to + row * S::kStride + piece * 16, from, is_valid);
       copy_async16(to + S::kTileBytes + row * S::kStride + piece * 16, from + v_offset, is_valid);
     }
@@ -187,8 +189,6 @@ __global__ void __launch_bounds__(kThreads, 2)
     // This step's K and V of all threads have come, the next one's offsets too, and all are done
     // with the stage that the next copies overwrite.
     __syncthreads();
-    if (step + 1 < num_steps) copy_kv(step + 1);
-    copy_async_commit();
     const uint32_t stage = (step & 1) * 2 * S::kTileBytes;
 
     // ---- S = Q K^T
@@ -215,6 +215,9 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
+
+    if (step + 1 < num_steps) copy_kv(step + 1);
+    copy_async_commit();
 
     // ---- cap and range
     const int32_t step_begin = aligned_begin + step * S::kPositions;
@@ -247,34 +250,56 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
 
     // ---- softmax so far
+    // The subtracted maximum need not be the newest: while no row's grew by more than 2^8,
+    // exponents stay small numbers and nothing has to be scaled again.
+    float most[kRowTiles][2];
+    bool is_stale = false;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        float most = largest[m][h];
+        float x = largest[m][h];
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n)
-          most = fmaxf(most, fmaxf(score[m][n][2 * h], score[m][n][2 * h + 1]));
-        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+          x = fmaxf(x, fmaxf(score[m][n][2 * h], score[m][n][2 * h + 1]));
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+        most[m][h] = x;
+        is_stale |= !((x - largest[m][h]) * factor <= 8.0f);
+      }
+    }
+    if (__any_sync(0xffffffffu, is_stale)) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const float alpha = most[m][h] == SLORA_NEGATIVE_INFINITY
+                                  ? 1.0f
+                                  : exp2_fast((largest[m][h] - most[m][h]) * factor);
+          largest[m][h] = most[m][h];
+          sum[m][h] *= alpha;
+#pragma unroll
+          for (int n = 0; n < kD / 8; ++n) {
+            acc[m][n][2 * h] *= alpha;
+            acc[m][n][2 * h + 1] *= alpha;
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
         // A row whose window begins later has met no position yet.
-        const float shift = most == SLORA_NEGATIVE_INFINITY ? 0.0f : most * factor;
-        const float alpha = exp2_fast(largest[m][h] * factor - shift);
-        largest[m][h] = most;
-        float part = 0.0f;
+        const float shift =
+            largest[m][h] == SLORA_NEGATIVE_INFINITY ? 0.0f : largest[m][h] * factor;
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n) {
 #pragma unroll
           for (int i = 2 * h; i < 2 * h + 2; ++i) {
             score[m][n][i] = exp2_fast(score[m][n][i] * factor - shift);
-            part += score[m][n][i];
+            sum[m][h] += score[m][n][i];
           }
-        }
-        sum[m][h] = sum[m][h] * alpha + part;
-#pragma unroll
-        for (int n = 0; n < kD / 8; ++n) {
-          acc[m][n][2 * h] *= alpha;
-          acc[m][n][2 * h + 1] *= alpha;
         }
       }
     }

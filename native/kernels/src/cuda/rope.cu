@@ -48,6 +48,7 @@ struct RopePieces {
 template <typename T, int kVec>
 __global__ void __launch_bounds__(kThreads)
     rope_kv_kernel(const RopeKvParams params, const RopePieces pieces) {
+  allow_next();
   const int64_t token = blockIdx.x;
   const int32_t position = params.token_position[token];
   const int32_t page = params.token_page[token];
@@ -90,7 +91,6 @@ __global__ void __launch_bounds__(kThreads)
     load_floats(table + half, sines);
   }
   wait_for_inputs();
-  allow_next();
   if (!is_active) return;
   if (!is_rotated) {
     const int32_t e = is_v ? piece * kVec : params.rotary_size + (piece - pieces.half) * kVec;
@@ -143,10 +143,10 @@ constexpr int kNormPieces = 16;  // a lane's, at most: heads of 512 elements one
 // Cost       q and k read and written once; a warp takes one head of one token
 template <typename T, int kVec, int kPieces>
 __global__ void __launch_bounds__(kNormWarps * 32) head_norm_kernel(const HeadNormParams params) {
+  allow_next();
   const int32_t lane = threadIdx.x % 32;
   const int32_t head = blockIdx.y * kNormWarps + threadIdx.x / 32;
   wait_for_inputs();
-  allow_next();
   if (head >= params.num_heads + params.num_kv_heads) return;
   const int32_t d = params.head_size;
   T* x =

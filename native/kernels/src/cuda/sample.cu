@@ -10,7 +10,7 @@
 // without a sort; ties are broken as on the host.
 #include <algorithm>
 
-#include "common.cuh"
+#include "cluster.cuh"
 #include "cuda_kernels.hpp"
 #include "slora/kernels/random.hpp"
 
@@ -24,44 +24,6 @@ constexpr int kMaxTop = 64;
 constexpr int kBuckets = 2048;
 constexpr float kMassUnit = 1099511627776.0f;  // 2^40
 constexpr int64_t kMaxSlice = 32768;           // with its tables 200 KiB of shared memory
-
-// ---- cluster
-
-__device__ __forceinline__ int32_t cluster_rank() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  uint32_t rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return static_cast<int32_t>(rank);
-#else
-  return 0;
-#endif
-}
-// Also a barrier of the block.
-__device__ __forceinline__ void cluster_sync() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  // Arrival releases, the wait acquires, in shared memory of the whole cluster.
-  __syncwarp();
-  asm volatile(
-      "barrier.cluster.arrive.aligned;\n\t"
-      "barrier.cluster.wait.aligned;" ::
-          : "memory");
-#else
-  __syncthreads();
-#endif
-}
-// Where block `rank` of the cluster has what this block has at `mine`, in shared memory.
-template <typename T>
-__device__ __forceinline__ T* remote(T* mine, int32_t rank) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  uint64_t address;
-  asm volatile("mapa.u64 %0, %1, %2;"
-               : "=l"(address)
-               : "l"(reinterpret_cast<uint64_t>(mine)), "r"(rank));
-  return reinterpret_cast<T*>(address);
-#else
-  return mine;
-#endif
-}
 
 // ---- keys and masses
 
@@ -106,6 +68,10 @@ struct SamplePlan {
   int64_t slice;    // logits a block, a multiple of 64
 };
 
+__device__ __forceinline__ uint64_t share_of(float share, uint64_t total) {
+  return static_cast<uint64_t>(ceil(static_cast<double>(share) * static_cast<double>(total)));
+}
+
 // Words of the history's tables of a slice: two 16-bit counts of the output a word, then a bit a
 // token that occurs at all.
 __host__ __device__ constexpr int64_t table_words(int64_t slice) { return slice / 2 + slice / 32; }
@@ -114,8 +80,13 @@ struct Exchange {
   uint64_t value[2];
 };
 
+// What a selection gathers in the cluster's first block.
+constexpr int kMaxCandidates = kBuckets / 2;
+static_assert(kMaxCandidates <= 2 * kMaxCluster * kMaxTop, "their keys share a place with all_top");
+
 struct SampleShared {
   Exchange exchange;
+  int32_t num_candidates;
   uint64_t warp_parts[kWarps];
   double warp_doubles[kWarps];
   uint64_t merged[kBuckets / 2];  // this block's share of the cluster's histogram
@@ -123,6 +94,10 @@ struct SampleShared {
   uint64_t top[kMaxTop];
   uint64_t all_top[kMaxCluster * kMaxTop];
   int32_t token;
+
+  // Of candidates, where the merged histogram and the lists of top tokens lay.
+  __device__ uint64_t* candidate_masses() { return merged; }
+  __device__ uint32_t* candidate_keys() { return reinterpret_cast<uint32_t*>(all_top); }
 };
 
 struct Total {
@@ -224,37 +199,50 @@ struct Slice {
     for_each([&](int32_t i) { sum += integer_mass(mass(x[i], largest)); });
     return sum_of(sum).all;
   }
+  // The first largest of what a thread meets, tokens ascending.
+  struct Best {
+    float value = dropped();
+    int32_t i = -1;
+    __device__ void meet(float x, int32_t at) {
+      if (x > value || i < 0) {
+        value = x;
+        i = at;
+      }
+    }
+  };
+  __device__ uint64_t max_of(const Best& best) {
+    return max_of(best.i < 0 ? 0 : rank_key(best.value, begin + best.i));
+  }
   __device__ uint64_t largest_key() {
-    uint64_t key = 0;
-    for_each([&](int32_t i) {
-      const uint64_t own = rank_key(x[i], begin + i);
-      key = own > key ? own : key;
-    });
-    return max_of(key);
+    Best best;
+    for_each([&](int32_t i) { best.meet(x[i], i); });
+    return max_of(best);
   }
 
   // ---- logits into the slice; the largest of the row
+  template <bool kInShared>
   __device__ uint64_t load() {
     const float* raw = params.logits + row.logits_row * params.vocab_size + begin;
-    uint64_t key = 0;
-    if (reinterpret_cast<uintptr_t>(raw) % 16 == 0) {
-#pragma unroll 4
-      for (int32_t i = threadIdx.x * 4; i + 4 <= count; i += kThreads * 4) {
-        const float4 v = *reinterpret_cast<const float4*>(raw + i);
-        *reinterpret_cast<float4*>(x + i) = v;
+    if (kInShared) {
+      // Asynchronous copies: the whole slice is in flight at once.
+      const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(x));
+      const bool is_aligned = reinterpret_cast<uintptr_t>(raw) % 16 == 0;
+      const int32_t wide = is_aligned ? count / 4 : 0;
+      for (int32_t i = threadIdx.x; i < wide; i += kThreads) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + i * 16),
+                     "l"(raw + i * 4)
+                     : "memory");
       }
-      const int32_t rest = count / 4 * 4 + threadIdx.x;
-      if (rest < count) x[rest] = raw[rest];
+      for (int32_t i = wide * 4 + threadIdx.x; i < count; i += kThreads) {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to + i * 4), "l"(raw + i)
+                     : "memory");
+      }
+      asm volatile("cp.async.commit_group;\n\tcp.async.wait_group 0;" ::: "memory");
+      __syncthreads();  // everyone's copies have come
     } else {
-#pragma unroll 8
       for (int32_t i = threadIdx.x; i < count; i += kThreads) x[i] = raw[i];
     }
-    __syncthreads();  // the slice is read in another order than it was written
-    for_each([&](int32_t i) {
-      const uint64_t own = rank_key(x[i], begin + i);
-      key = own > key ? own : key;
-    });
-    return max_of(key);
+    return largest_key();
   }
 
   // ---- bias and penalties, rounded as on the host: no fused multiply-adds
@@ -305,9 +293,61 @@ struct Slice {
 
   // ---- thresholds
 
-  // The smallest key at which the mass of all keys up to it reaches `target`.
+  // The smallest key at which the mass of all keys up to it reaches target_of(mass of all). A
+  // histogram over 1/32 wide steps of `order`, which ascends with the key from 0, finds the step;
+  // the few elements in it are compared with one another.
+  template <typename Order, typename Key, typename Mass, typename Target>
+  __device__ Threshold select(const Order& order, const Key& key_of, const Mass& mass_of,
+                              const Target& target_of) {
+    const auto step_of = [&](float v) {
+      return static_cast<uint32_t>(fminf(order(v) * 32.0f, static_cast<float>(kBuckets - 1)));
+    };
+    for (int32_t i = threadIdx.x; i < kBuckets; i += kThreads) buckets[i] = 0;
+    if (threadIdx.x == 0) shared.num_candidates = 0;
+    __syncthreads();  // zeros before sums
+    for_each([&](int32_t i) { add_to(buckets + step_of(x[i]), mass_of(x[i])); });
+    uint64_t before = 0, target = 0;
+    const uint32_t step = find_bucket(kBuckets, target_of, before, target);
+
+    SampleShared& first = *remote(&shared, 0);
+    for_each([&](int32_t i) {
+      if (step_of(x[i]) != step) return;
+      const uint64_t own = mass_of(x[i]);
+      if (own == 0) return;
+      const int32_t place = atomicAdd(&first.num_candidates, 1);
+      if (place >= kMaxCandidates) return;
+      first.candidate_keys()[place] = key_of(x[i]);
+      first.candidate_masses()[place] = own;
+    });
+    cluster_sync();  // all candidates have come
+    const int32_t num_candidates = first.num_candidates;
+    if (num_candidates > kMaxCandidates) return select_by_digits(key_of, mass_of, target);
+    if (block == 0) choose_candidate(num_candidates, before, target);
+    cluster_sync();  // the choice is known
+    return {static_cast<uint32_t>(first.threshold[0]), first.threshold[1]};
+  }
+
+  // By the first block.
+  __device__ void choose_candidate(int32_t num_candidates, uint64_t before, uint64_t target) {
+    const uint32_t* keys = shared.candidate_keys();
+    const uint64_t* masses = shared.candidate_masses();
+    for (int32_t i = threadIdx.x; i < num_candidates; i += kThreads) {
+      uint64_t lower = before, upto = before;
+      for (int32_t j = 0; j < num_candidates; ++j) {
+        lower += keys[j] < keys[i] ? masses[j] : 0;
+        upto += keys[j] <= keys[i] ? masses[j] : 0;
+      }
+      // True of one key; its equals write the same.
+      if (lower < target && upto >= target) {
+        shared.threshold[0] = keys[i];
+        shared.threshold[1] = lower;
+      }
+    }
+  }
+
+  // The same by three digits of the keys, where a step has too many elements.
   template <typename Key, typename Mass>
-  __device__ Threshold select(const Key& key_of, const Mass& mass_of, uint64_t target) {
+  __device__ Threshold select_by_digits(const Key& key_of, const Mass& mass_of, uint64_t target) {
     uint32_t prefix = 0, prefix_mask = 0;
     uint64_t before = 0;
     for (int pass = 0; pass < 3; ++pass) {
@@ -320,17 +360,21 @@ struct Slice {
         if ((key & prefix_mask) != prefix) return;
         add_to(buckets + ((key >> shift) & (num_buckets - 1)), mass_of(x[i]));
       });
-      const uint32_t bucket = find_bucket(num_buckets, target, before);
+      uint64_t same = 0;
+      const uint32_t bucket = find_bucket(
+          num_buckets, [&](uint64_t) { return target; }, before, same);
       prefix |= bucket << shift;
       prefix_mask |= static_cast<uint32_t>(num_buckets - 1) << shift;
     }
     return {prefix, before};
   }
 
-  // The first bucket at which before + the cluster's sums reach target; adds those below it to
+  // The first bucket at which before + the cluster's sums reach the target; adds those below it to
   // `before`. Each block sums its share of the buckets over the cluster; the block whose share
   // holds the bucket finds it.
-  __device__ uint32_t find_bucket(int32_t num_buckets, uint64_t target, uint64_t& before) {
+  template <typename Target>
+  __device__ uint32_t find_bucket(int32_t num_buckets, const Target& target_of, uint64_t& before,
+                                  uint64_t& target) {
     cluster_sync();  // all histograms are complete
     const int32_t share = num_buckets / cluster;
     uint64_t* const own = cluster > 1 ? shared.merged : buckets;
@@ -346,61 +390,79 @@ struct Slice {
       sum += bucket;
     }
     const Total total = sum_of(sum);  // its barriers also order `own`
-    uint64_t mine_before = before + total.before;
-    uint64_t reached = before;  // after each block's share
+    target = target_of(total.all);
     int32_t owner = cluster - 1;
-    if (cluster > 1) {
-      const int32_t half = (round - 1) & 1;
-      for (int32_t r = 0; r < cluster; ++r) {
-        reached += *remote(&shared.exchange.value[half], r);
-        if (reached >= target) {
-          owner = r;
-          break;
-        }
-      }
+    uint64_t reached = before;  // after each block's share
+    for (int32_t r = 0; r < cluster - 1; ++r) {
+      reached += *remote(&shared.exchange.value[(round - 1) & 1], r);
+      if (reached < target) continue;
+      owner = r;
+      break;
     }
-    if (block == owner && threadIdx.x < 32) {
-      const int32_t lane = threadIdx.x;
-      const int32_t run = share / 32;
-      uint64_t lane_sum = 0;
-      for (int32_t i = 0; i < run; ++i) lane_sum += own[lane * run + i];
-      uint64_t upto = lane_sum;
-#pragma unroll
-      for (int offset = 1; offset < 32; offset *= 2) {
-        const uint64_t other = __shfl_up_sync(0xffffffffu, upto, offset);
-        if (lane >= offset) upto += other;
-      }
-      const uint32_t has = __ballot_sync(0xffffffffu, mine_before + upto >= target);
-      const int32_t found = has ? __ffs(has) - 1 : 31;
-      if (lane == found) {
-        uint64_t sofar = mine_before + upto - lane_sum;
-        int32_t i = lane * run;
-        while (i + 1 < (lane + 1) * run && sofar + own[i] < target) sofar += own[i++];
-        shared.threshold[0] = static_cast<uint64_t>(block * share + i);
-        shared.threshold[1] = sofar;
-      }
-    }
+    if (block == owner) find_own_bucket(own, share, before + total.before, target);
     cluster_sync();  // the owner has published
     const uint64_t bucket = *remote(&shared.threshold[0], owner);
     before = *remote(&shared.threshold[1], owner);
     return static_cast<uint32_t>(bucket);
   }
 
-  __device__ void keep_top_k() {
+  // Of this block's share; the last bucket if the target lies past it.
+  __device__ void find_own_bucket(const uint64_t* own, int32_t share, uint64_t before,
+                                  uint64_t target) {
+    constexpr int kRun = kBuckets / kThreads;
+    const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int32_t run = max(share / kThreads, 1);
+    const int32_t first = threadIdx.x * run;
+    uint64_t part[kRun];
+    uint64_t sum = 0;
+#pragma unroll
+    for (int i = 0; i < kRun; ++i) {
+      part[i] = i < run && first < share ? own[first + i] : 0;
+      sum += part[i];
+    }
+    uint64_t upto = sum;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const uint64_t other = __shfl_up_sync(0xffffffffu, upto, offset);
+      if (lane >= offset) upto += other;
+    }
+    __syncthreads();  // the parts of the reduction before this are read
+    if (lane == 31) shared.warp_parts[warp] = upto;
+    __syncthreads();
+    for (int w = 0; w < warp; ++w) upto += shared.warp_parts[w];
+    uint64_t sofar = before + upto - sum;
+    const bool is_last = first + run == share;
+#pragma unroll
+    for (int i = 0; i < kRun; ++i) {
+      if (i >= run || first >= share) continue;
+      const bool is_reached = sofar < target && sofar + part[i] >= target;
+      if (is_reached || (is_last && i == run - 1 && sofar + part[i] < target)) {
+        shared.threshold[0] = static_cast<uint64_t>(block * share + first + i);
+        shared.threshold[1] = sofar;
+      }
+      sofar += part[i];
+    }
+  }
+
+  __device__ void keep_top_k(float largest) {
     const Threshold last =
-        select([](float v) { return ~ascending_key(v); }, [](float) { return uint64_t{1}; },
-               static_cast<uint64_t>(row.top_k));
+        select([&](float v) { return largest - v; }, [](float v) { return ~ascending_key(v); },
+               [](float) { return uint64_t{1}; },
+               [&](uint64_t) { return static_cast<uint64_t>(row.top_k); });
     for_each([&](int32_t i) {
       if (~ascending_key(x[i]) > last.key) x[i] = dropped();
     });
   }
 
   __device__ void keep_top_p(float largest) {
-    const uint64_t total = total_mass(largest);
-    const auto target =
-        static_cast<uint64_t>(ceil(static_cast<double>(row.top_p) * static_cast<double>(total)));
-    const Threshold last = select([](float v) { return ~ascending_key(v); },
-                                  [&](float v) { return integer_mass(mass(v, largest)); }, target);
+    uint64_t target = 0;
+    const Threshold last =
+        select([&](float v) { return largest - v; }, [](float v) { return ~ascending_key(v); },
+               [&](float v) { return integer_mass(mass(v, largest)); },
+               [&](uint64_t total) {
+                 target = share_of(row.top_p, total);
+                 return target;
+               });
     uint64_t ties = 0;
     for_each([&](int32_t i) {
       const uint32_t key = ~ascending_key(x[i]);
@@ -449,13 +511,11 @@ struct Slice {
       if (own > 0.0f) part -= own / real_total * static_cast<double>(x[i] - log_normaliser);
     });
     const auto entropy = static_cast<float>(sum_of_doubles(part));
-    const auto key_of = [&](float v) {
-      return ascending_key(fabsf((log_normaliser - v) - entropy));
-    };
+    const auto distance = [&](float v) { return fabsf((log_normaliser - v) - entropy); };
+    const auto key_of = [&](float v) { return ascending_key(distance(v)); };
     const Threshold last = select(
-        key_of, [&](float v) { return integer_mass(mass(v, largest)); },
-        static_cast<uint64_t>(
-            ceil(static_cast<double>(row.typical_p) * static_cast<double>(total))));
+        distance, key_of, [&](float v) { return integer_mass(mass(v, largest)); },
+        [&](uint64_t all) { return share_of(row.typical_p, all); });
     for_each([&](int32_t i) {
       if (key_of(x[i]) > last.key) x[i] = dropped();
     });
@@ -502,8 +562,42 @@ struct Slice {
     return shared.token;
   }
 
-  // ---- the n largest raw logits: each block its own, then the first block merges
-  __device__ void write_top(int32_t row_idx, int32_t n, float log_normaliser) {
+  // ---- the n largest raw logits
+  __device__ void write_top(int32_t row_idx, int32_t n, float largest, float log_normaliser) {
+    const auto key_of = [](float v) { return ~ascending_key(v + 0.0f); };
+    const Threshold last =
+        select([&](float v) { return largest - v; }, key_of, [](float) { return uint64_t{1}; },
+               [&](uint64_t) { return static_cast<uint64_t>(n); });
+    SampleShared& first = *remote(&shared, 0);
+    if (threadIdx.x == 0) shared.num_candidates = 0;
+    cluster_sync();  // the count is zero
+    for_each([&](int32_t i) {
+      if (key_of(x[i]) > last.key) return;
+      const int32_t place = atomicAdd(&first.num_candidates, 1);
+      if (place < kMaxCandidates) first.candidate_masses()[place] = rank_key(x[i], begin + i);
+    });
+    cluster_sync();  // all candidates have come
+    const int32_t num_candidates = first.num_candidates;
+    if (num_candidates > kMaxCandidates) {
+      write_top_one_by_one(row_idx, n, log_normaliser);  // equal logits without end
+    } else if (block == 0) {
+      const uint64_t* keys = shared.candidate_masses();
+      for (int32_t i = threadIdx.x; i < num_candidates; i += kThreads) {
+        int32_t place = 0;
+        for (int32_t j = 0; j < num_candidates; ++j) place += keys[j] > keys[i];
+        if (place < n) store_top(row_idx, place, keys[i], log_normaliser);
+      }
+    }
+    cluster_sync();  // the count and the candidates are read before their place is used again
+  }
+  __device__ void store_top(int32_t row_idx, int32_t place, uint64_t key, float log_normaliser) {
+    const int64_t at = static_cast<int64_t>(row_idx) * params.max_logprobs + place;
+    params.out_top_tokens[at] = token_of(key);
+    params.out_top_logprobs[at] = value_of(key) - log_normaliser;
+  }
+
+  // Each block its own, then the first block merges.
+  __device__ void write_top_one_by_one(int32_t row_idx, int32_t n, float log_normaliser) {
     uint64_t own = 0, last = ~uint64_t{0};
     const auto find_own = [&] {
       own = 0;
@@ -536,11 +630,7 @@ struct Slice {
             best = other > best ? other : best;
           }
           if (head == best) ++next;
-          if (lane == 0) {
-            const int64_t place = static_cast<int64_t>(row_idx) * params.max_logprobs + i;
-            params.out_top_tokens[place] = token_of(best);
-            params.out_top_logprobs[place] = value_of(best) - log_normaliser;
-          }
+          if (lane == 0) store_top(row_idx, i, best, log_normaliser);
         }
       }
     }
@@ -552,10 +642,11 @@ struct Slice {
 // Cost       the row once from memory; greedy 3 passes over it in shared memory, top-k and top-p 4
 // each, 1 for the draw
 template <bool kInShared>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     sample_kernel(const SampleParams params, const SamplePlan plan) {
   extern __shared__ __align__(16) uint8_t dynamic[];
   __shared__ SampleShared shared;
+  allow_next();
   const int32_t row_idx = blockIdx.x / plan.cluster;
   const SampleRow row = params.rows[row_idx];
   wait_for_inputs();
@@ -576,14 +667,14 @@ __global__ void __launch_bounds__(kThreads)
               plan.cluster, block, begin,  count, plan.slice, 0};
 
   // ---- the raw row: its largest, its normaliser
-  const uint64_t raw_best = slice.load();
+  const uint64_t raw_best = slice.load<kInShared>();
   const float raw_largest = value_of(raw_best);
   const uint64_t raw_total = slice.total_mass(raw_largest);
   const float log_normaliser =
       raw_largest + static_cast<float>(log(static_cast<double>(raw_total) / kMassUnit));
   const auto num_top = static_cast<int32_t>(
       min(static_cast<int64_t>(min(row.num_logprobs, params.max_logprobs)), params.vocab_size));
-  if (num_top > 0) slice.write_top(row_idx, num_top, log_normaliser);
+  if (num_top > 0) slice.write_top(row_idx, num_top, raw_largest, log_normaliser);
 
   // ---- processors
   uint64_t best = raw_best;
@@ -598,7 +689,7 @@ __global__ void __launch_bounds__(kThreads)
       slice.for_each([&](int32_t i) { x[i] = __fdiv_rn(x[i], row.temperature); });
       largest = __fdiv_rn(largest, row.temperature);
     }
-    if (row.top_k > 0 && row.top_k < params.vocab_size) slice.keep_top_k();
+    if (row.top_k > 0 && row.top_k < params.vocab_size) slice.keep_top_k(largest);
     if (row.top_p < 1.0f) slice.keep_top_p(largest);
     if (row.min_p > 0.0f) slice.keep_min_p(largest);
     if (row.typical_p < 1.0f) slice.keep_typical(largest);
@@ -619,8 +710,8 @@ SamplePlan plan_of(const device::cuda::CudaDevice& device, int64_t num_rows, int
   int32_t cluster = 1;
   if (device.sm_version >= 90) {
     cluster = kMaxCluster;
-    while (cluster > 1 && num_rows * cluster > 4 * device.sm_count &&
-           vocab_size <= 16384 * int64_t{cluster / 2}) {
+    while (cluster > 1 && num_rows * cluster > device.sm_count &&
+           vocab_size <= 8192 * int64_t{cluster / 2}) {
       cluster /= 2;
     }
   }
@@ -639,12 +730,14 @@ int32_t sample(void* stream, const SampleParams* params) {
   if (params->max_logprobs > kMaxTop) return kUnsupported;
   const device::cuda::CudaDevice& device = device_of(stream);
   SamplePlan plan = plan_of(device, params->num_rows, params->vocab_size);
-  const size_t shared_bytes = shared_bytes_of(plan);
-  if (plan.slice <= kMaxSlice &&
-      static_cast<int64_t>(shared_bytes + sizeof(SampleShared)) <= device.max_shared_bytes) {
+  const auto shared_bytes = static_cast<int64_t>(shared_bytes_of(plan));
+  const int64_t most = device.max_shared_bytes - ceil_div(sizeof(SampleShared), 1024) * 1024;
+  if (plan.slice <= kMaxSlice && shared_bytes <= most) {
     const auto kernel = sample_kernel<true>;
-    const int32_t status = allow_shared(kernel, shared_bytes);
-    if (status != kOk) return status;
+    // What any plan may need: plans of other batches come and go.
+    const cudaError_t error = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most));
+    if (error != cudaSuccess) return device::cuda::status_of(error);
     return launch(stream, kernel, dim3(static_cast<unsigned>(params->num_rows * plan.cluster)),
                   dim3(kThreads), shared_bytes, plan.cluster, *params, plan);
   }
