@@ -130,10 +130,10 @@ int32_t launch(void* stream, void (*kernel)(KernelArgs...), dim3 grid, dim3 bloc
   return launch(stream, kernel, grid, block, shared_bytes, 1, args...);
 }
 
-// A block's dynamic shared memory beyond 48 KiB, asked for once a kernel.
+// Asks for a block's dynamic shared memory. The 48 KiB that need no asking hold static memory too.
 template <typename Kernel>
 int32_t allow_shared(Kernel* kernel, size_t bytes) {
-  if (bytes <= 48 * 1024) return kOk;
+  if (bytes <= 24 * 1024) return kOk;
   return device::cuda::status_of(cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
 }

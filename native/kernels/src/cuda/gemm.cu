@@ -152,12 +152,16 @@ int32_t gemm(void* stream, const GemmParams* params) {
     return kUnsupported;
   if (params->m == 0) return kOk;
   device::cuda::CudaDevice& device = device_of(stream);
-  static const int64_t rows_from = [] {
-    const char* value = std::getenv("SLORA_GEMM_ROWS_FROM");
-    return value ? std::atoll(value) : 9;
-  }();
-  if (params->m >= rows_from && can_gemm_rows(device, *params)) return gemm_rows(stream, *params);
-  if (can_gemm_decode(device, *params)) return gemm_decode(stream, *params);
+  static const auto knob = [](const char* name, int64_t otherwise) {
+    const char* value = std::getenv(name);
+    return value ? std::atoll(value) : otherwise;
+  };
+  static const int64_t rows_from = knob("SLORA_GEMM_ROWS_FROM", 17);
+  static const int64_t library_from = knob("SLORA_GEMM_LIBRARY_FROM", 33);
+  if (params->m < library_from) {
+    if (params->m >= rows_from && can_gemm_rows(device, *params)) return gemm_rows(stream, *params);
+    if (can_gemm_decode(device, *params)) return gemm_decode(stream, *params);
+  }
   const BlasPlans::Plan& plan = blas_plans().get(device.blas, *params);
   if (!plan.exists) return gemm_any(stream, *params);
   const float one = 1, zero = 0;

@@ -1,14 +1,14 @@
 // y = x W^T for few rows of x.
 //
-// W [N, K] is cut into granules of 8 rows, dealt out to one block an SM; a block's 8 warps (and,
-// for long K, the blocks of its cluster) each own a fixed range of K. A warp keeps its part of x in
-// registers as the A operand of mma.m16n8k16 for the whole kernel and streams its part of each
-// granule through a ring of shared memory that it alone uses, so loads never wait for other warps.
-// Partial sums of a granule meet in shared memory and are added in the order of warps, then of
-// blocks: the result does not depend on timing.
+// W [N, K] is dealt out to one block an SM in runs of 8 rows, read as granules of 16 rows (the last
+// may be 8); a block's warps (and, for long K, the two blocks of its cluster) each own a fixed
+// range of K. A warp keeps its part of x in registers as the B operand of mma.m16n8k16 for the
+// whole kernel and streams its part of each granule, the A operand, through a ring of shared memory
+// that it alone uses, so loads never wait for other warps. Partial sums of a granule meet in shared
+// memory and are added in the order of warps, then of blocks: the result does not depend on timing.
 //
 // Weights are constants: the ring is filled before the kernel before this one has ended, which
-// hides the boundary between two matmuls. In flight: kWarps * kStages * 2 KiB a block.
+// hides the boundary between two matmuls. In flight: up to kRingBytes a block.
 //
 // Both operands take k in a permuted order: a lane's 16 bytes of a row, k = 8 q .. 8 q + 7 with q =
 // lane % 4, serve as columns {2q, 2q+1, 2q+8, 2q+9} of two successive mma. A sum over k does not
@@ -22,32 +22,37 @@
 namespace slora::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 8;
-constexpr int kThreads = kWarps * 32;
-constexpr int kGranule = 8;      // rows of W of one mma
+constexpr int kBlockRows = 8;    // what blocks share out
+constexpr int kGranule = 16;     // rows of W of one mma
 constexpr int kUnit = 32;        // k of two mma: 16 bytes a lane
-constexpr int kUnitsAStage = 4;  // 256 bytes of each of 8 rows
+constexpr int kUnitsAStage = 4;  // 256 bytes of each of 16 rows
 constexpr int kStageBytes = kGranule * kUnitsAStage * kUnit * 2;
-constexpr int kStages = 12;
+constexpr int kRingBytes = 48 * kStageBytes;
 constexpr int kRows = 16;  // of x
-constexpr int kPartials = kGranule * kRows;
+// Floats a token of a granule's sums; 4 more than its rows, so that a warp's stores meet all banks.
+constexpr int kPitch = kGranule + 4;
 
-constexpr size_t shared_bytes() {
-  return size_t{kWarps} * kStages * kStageBytes + 2 * size_t{kWarps} * kPartials * sizeof(float) +
-         2 * kPartials * sizeof(float);
+constexpr size_t shared_bytes(int warps, bool is_tall) {
+  const size_t partials = size_t{kPitch} * (is_tall ? 16 : 8);
+  return kRingBytes + sizeof(float) * (2 * static_cast<size_t>(warps) * partials + 2 * partials);
 }
 
 // kUnits: units of K that a warp owns. kIsTall: more than 8 rows of x. kCluster: blocks that share
 // K.
-template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster>
-__global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams params) {
+template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster, int kWarps>
+__global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams params) {
+  constexpr int kStages = kRingBytes / kStageBytes / kWarps;
   constexpr int kChunks = (kUnits + kUnitsAStage - 1) / kUnitsAStage;
+  constexpr int kTokenTiles = kIsTall ? 2 : 1;
+  constexpr int kPartials = kPitch * 8 * kTokenTiles;
+  constexpr int kOutputs = kGranule * 8 * kTokenTiles;
+  static_assert(kOutputs <= kWarps * 32);
   extern __shared__ __align__(128) uint8_t shared[];
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int group = lane / 4, quad = lane % 4;
   uint8_t* ring = shared + warp * (kStages * kStageBytes);
-  auto* partials = reinterpret_cast<float*>(shared + kWarps * kStages * kStageBytes);
+  auto* partials = reinterpret_cast<float*>(shared + kRingBytes);
   float* incoming = partials + 2 * kWarps * kPartials;
 
   allow_next();
@@ -56,39 +61,49 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
   if constexpr (kCluster > 1) cluster_arrive();
   const int64_t num_blocks = gridDim.x / kCluster;
   const int64_t block = blockIdx.x / kCluster;
-  const int64_t num_granules = params.n / kGranule;
-  const int64_t first = num_granules * block / num_blocks;
-  const int64_t last = num_granules * (block + 1) / num_blocks;
+  const int64_t num_runs = params.n / kBlockRows;
+  const int64_t first_row = num_runs * block / num_blocks * kBlockRows;
+  const int num_rows =
+      static_cast<int>(num_runs * (block + 1) / num_blocks * kBlockRows - first_row);
+  const int num_granules = (num_rows + kGranule - 1) / kGranule;
+  const bool ends_in_half = num_rows % kGranule != 0;
   const int64_t k_begin = (int64_t{rank} * kWarps + warp) * (kUnits * kUnit);
   // k of this warp's range that exist; the rest reads as zero.
-  const int64_t k_count = params.k - k_begin;
+  const int k_count =
+      static_cast<int>(max(min(params.k - k_begin, int64_t{kUnits * kUnit}), int64_t{0}));
 
   // Which row and 16 bytes of a stage this lane copies: two rows a pass.
   const int copy_row = lane / 16, copy_piece = lane % 16;
-  const T* weights = static_cast<const T*>(params.w) + (first * kGranule + copy_row) * params.k +
-                     k_begin + copy_piece * 8;
+  const auto* from = reinterpret_cast<const uint8_t*>(static_cast<const T*>(params.w) +
+                                                      (first_row + copy_row) * params.k + k_begin +
+                                                      copy_piece * 8);
+  const auto two_rows = static_cast<uint32_t>(params.k) * 4;  // bytes
+  const int copy_limit = k_count - copy_piece * 8;
   // Odd rows swap their halves, so that a quarter warp's 16-byte reads of two rows meet all banks.
   const uint32_t copy_to =
       shared_address(ring) +
       static_cast<uint32_t>(copy_row * 256 + (copy_piece ^ (copy_row * 4)) * 16);
-  int64_t load_granule = first;
-  int load_chunk = 0, load_slot = 0;
+  int loads_left = num_granules * kChunks;
+  int load_k = 0, load_slot = 0;
   const auto load_next = [&] {
-    if (load_granule < last) {
-      const bool is_wide =
-          (load_chunk + 1) * kUnitsAStage <= kUnits || copy_piece < kUnits % kUnitsAStage * 4;
-      const bool is_inside =
-          is_wide && load_chunk * (kUnitsAStage * kUnit) + copy_piece * 8 < k_count;
-      const T* from = weights + load_chunk * (kUnitsAStage * kUnit);
+    if (loads_left > 0) {
+      const bool is_inside = load_k < copy_limit;
+      const uint32_t to = copy_to + static_cast<uint32_t>(load_slot * kStageBytes);
 #pragma unroll
-      for (int i = 0; i < kGranule / 2; ++i) {
-        copy_16(copy_to + static_cast<uint32_t>(load_slot * kStageBytes + i * 512),
-                is_inside ? from + 2 * i * params.k : static_cast<const T*>(params.w), is_inside);
+      for (int i = 0; i < 4; ++i)
+        copy_16(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
+      // The upper rows of a half granule are another block's; their sums are dropped.
+      if (!(ends_in_half && loads_left <= kChunks)) {
+#pragma unroll
+        for (int i = 4; i < 8; ++i)
+          copy_16(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
       }
-      if (++load_chunk == kChunks) {
-        load_chunk = 0;
-        ++load_granule;
-        weights += kGranule * params.k;
+      --loads_left;
+      load_k += kUnitsAStage * kUnit;
+      from += kUnitsAStage * kUnit * 2;
+      if (load_k == kChunks * kUnitsAStage * kUnit) {
+        load_k = 0;
+        from += int64_t{8} * two_rows - kChunks * kUnitsAStage * kUnit * 2;
       }
       load_slot = load_slot + 1 == kStages ? 0 : load_slot + 1;
     }
@@ -98,39 +113,40 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
   for (int i = 0; i < kStages - 1; ++i) load_next();
 
   wait_for_inputs();
-  uint4 low[kUnits], high[kIsTall ? kUnits : 1];
+  uint4 x[kTokenTiles][kUnits];
   {
-    const T* x = static_cast<const T*>(params.x) + k_begin + quad * 8;
+    const T* row = static_cast<const T*>(params.x) + group * params.x_stride + k_begin + quad * 8;
 #pragma unroll
-    for (int u = 0; u < kUnits; ++u) {
-      const bool is_inside = u * kUnit + quad * 8 < k_count;
-      low[u] = make_uint4(0, 0, 0, 0);
-      if (is_inside && group < params.m)
-        low[u] = *reinterpret_cast<const uint4*>(x + group * params.x_stride + u * kUnit);
-      if constexpr (kIsTall) {
-        high[u] = make_uint4(0, 0, 0, 0);
-        if (is_inside && group + 8 < params.m)
-          high[u] = *reinterpret_cast<const uint4*>(x + (group + 8) * params.x_stride + u * kUnit);
+    for (int tile = 0; tile < kTokenTiles; ++tile) {
+      const bool is_row = group + 8 * tile < params.m;
+#pragma unroll
+      for (int u = 0; u < kUnits; ++u) {
+        x[tile][u] = make_uint4(0, 0, 0, 0);
+        if (is_row && u * kUnit + quad * 8 < k_count)
+          x[tile][u] =
+              *reinterpret_cast<const uint4*>(row + 8 * tile * params.x_stride + u * kUnit);
       }
     }
   }
 
   // This thread's element of a granule's result.
-  const int out_row = static_cast<int>(threadIdx.x) / kGranule;
-  const int out_column = static_cast<int>(threadIdx.x) % kGranule;
-  constexpr int kOutputs = kIsTall ? kPartials : kPartials / 2;
-  const auto finish = [&](int64_t granule, float sum) {
-    if (out_row >= params.m) return;
-    const int64_t column = granule * kGranule + out_column;
+  const int out_token = static_cast<int>(threadIdx.x) / kGranule;
+  const int out_row = static_cast<int>(threadIdx.x) % kGranule;
+  const bool has_output = static_cast<int>(threadIdx.x) < kOutputs;
+  const int out_place = out_token * kPitch + out_row;
+  const auto finish = [&](int granule, float sum) {
+    const int row = granule * kGranule + out_row;
+    if (out_token >= params.m || row >= num_rows) return;
+    const int64_t column = first_row + row;
     if (params.bias) sum += params.bias[column];
-    static_cast<Y*>(params.y)[out_row * params.y_stride + column] = from_float<Y>(sum);
+    static_cast<Y*>(params.y)[out_token * params.y_stride + column] = from_float<Y>(sum);
   };
 
   if constexpr (kCluster > 1) cluster_wait();
   int slot = 0;
   float own_sum = 0;
-  for (int64_t granule = first; granule < last; ++granule) {
-    float c[4] = {0, 0, 0, 0};
+  for (int granule = 0; granule < num_granules; ++granule) {
+    float c[kTokenTiles][4] = {};
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       wait_copies<kStages - 2>();
@@ -138,19 +154,16 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
       const uint8_t* row = ring + slot * kStageBytes + group * 256;
 #pragma unroll
       for (int u = 0; u < kUnitsAStage; ++u) {
-        constexpr uint32_t kZero = 0;
         const int unit = chunk * kUnitsAStage + u;
         if (unit >= kUnits) break;
-        const int piece = (u * 4 + quad) ^ ((group & 1) * 4);
-        const uint4 w = *reinterpret_cast<const uint4*>(row + piece * 16);
-        const uint4 a = low[unit];
-        if constexpr (kIsTall) {
-          const uint4 b = high[unit];
-          mma<T>(c, a.x, b.x, a.y, b.y, w.x, w.y);
-          mma<T>(c, a.z, b.z, a.w, b.w, w.z, w.w);
-        } else {
-          mma<T>(c, a.x, kZero, a.y, kZero, w.x, w.y);
-          mma<T>(c, a.z, kZero, a.w, kZero, w.z, w.w);
+        const int piece = ((u * 4 + quad) ^ ((group & 1) * 4)) * 16;
+        const uint4 low = *reinterpret_cast<const uint4*>(row + piece);
+        const uint4 high = *reinterpret_cast<const uint4*>(row + 8 * 256 + piece);
+#pragma unroll
+        for (int tile = 0; tile < kTokenTiles; ++tile) {
+          const uint4 b = x[tile][unit];
+          mma<T>(c[tile], low.x, high.x, low.y, high.y, b.x, b.y);
+          mma<T>(c[tile], low.z, high.z, low.w, high.w, b.z, b.w);
         }
       }
       slot = slot + 1 == kStages ? 0 : slot + 1;
@@ -158,115 +171,112 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_decode_kernel(GemmParams par
       load_next();
     }
     float* mine = partials + ((granule & 1) * kWarps + warp) * kPartials;
-    mine[group * kGranule + quad * 2] = c[0];
-    mine[group * kGranule + quad * 2 + 1] = c[1];
-    if constexpr (kIsTall) {
-      mine[(group + 8) * kGranule + quad * 2] = c[2];
-      mine[(group + 8) * kGranule + quad * 2 + 1] = c[3];
+#pragma unroll
+    for (int tile = 0; tile < kTokenTiles; ++tile) {
+      float* to = mine + (tile * 8 + quad * 2) * kPitch + group;
+      to[0] = c[tile][0];
+      to[kPitch] = c[tile][1];
+      to[8] = c[tile][2];
+      to[kPitch + 8] = c[tile][3];
     }
     // One barrier a granule: the other buffer is free again once all have passed the next one.
     __syncthreads();
     float sum = 0;
-    if (static_cast<int>(threadIdx.x) < kOutputs) {
-      const float* column = partials + (granule & 1) * kWarps * kPartials + threadIdx.x;
-#pragma unroll
+    if (has_output) {
+      const float* column = partials + (granule & 1) * kWarps * kPartials + out_place;
+#pragma unroll 4
       for (int i = 0; i < kWarps; ++i) sum += column[i * kPartials];
     }
     if constexpr (kCluster == 1) {
-      if (static_cast<int>(threadIdx.x) < kOutputs) finish(granule, sum);
+      if (has_output) finish(granule, sum);
     } else {
       // The other block's sum of this granule arrives behind the barrier, which is waited for one
       // granule later: then the two buffers of `incoming` are never written while they are read.
-      if (granule > first) {
+      if (granule > 0) {
         cluster_wait();
-        if (rank == 0 && static_cast<int>(threadIdx.x) < kOutputs)
-          finish(granule - 1, own_sum + incoming[((granule - 1) & 1) * kPartials + threadIdx.x]);
+        if (rank == 0 && has_output)
+          finish(granule - 1, own_sum + incoming[((granule - 1) & 1) * kPartials + out_place]);
       }
       own_sum = sum;
-      if (rank != 0 && static_cast<int>(threadIdx.x) < kOutputs)
+      if (rank != 0 && has_output)
         store_remote(
-            remote_address(shared_address(incoming + (granule & 1) * kPartials + threadIdx.x), 0),
+            remote_address(shared_address(incoming + (granule & 1) * kPartials + out_place), 0),
             sum);
       cluster_arrive();
     }
   }
   if constexpr (kCluster > 1) {
-    if (first < last) {
+    if (num_granules > 0) {
       cluster_wait();
-      if (rank == 0 && static_cast<int>(threadIdx.x) < kOutputs)
-        finish(last - 1, own_sum + incoming[((last - 1) & 1) * kPartials + threadIdx.x]);
+      if (rank == 0 && has_output)
+        finish(num_granules - 1,
+               own_sum + incoming[((num_granules - 1) & 1) * kPartials + out_place]);
     }
   }
   wait_copies<0>();
 }
 
-// Units a warp can own before registers run out.
-constexpr int kMaxUnitsFlat = 32;
-constexpr int kMaxUnitsTall = 22;
-
-int64_t units_a_warp(int64_t k, int cluster) {
-  return ceil_div(ceil_div(k, kUnit), int64_t{kWarps} * cluster);
-}
-
-// Blocks that share K: the fewest with which a warp's part of x fits its registers; 0: none do.
-int cluster_for(const device::cuda::CudaDevice& device, int64_t m, int64_t k) {
-  const int limit = m > 8 ? kMaxUnitsTall : kMaxUnitsFlat;
-  for (int cluster = 1; cluster <= 2; ++cluster) {
-    if (cluster > 1 && device.sm_version < 90) break;
-    if (units_a_warp(k, cluster) <= limit) return cluster;
-  }
-  return 0;
-}
-
-template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster>
+template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster, int kWarps = 8>
 int32_t run(void* stream, const GemmParams& params) {
-  const auto kernel = gemm_decode_kernel<T, Y, kUnits, kIsTall, kCluster>;
-  static const int32_t allowed = allow_shared(kernel, shared_bytes());
+  const auto kernel = gemm_decode_kernel<T, Y, kUnits, kIsTall, kCluster, kWarps>;
+  constexpr size_t kSharedBytes = shared_bytes(kWarps, kIsTall);
+  static const int32_t allowed = allow_shared(kernel, kSharedBytes);
   if (allowed) return allowed;
-  const int64_t granules = params.n / kGranule;
-  const int64_t blocks = std::min<int64_t>(granules, device_of(stream).sm_count / kCluster);
-  return launch(stream, kernel, dim3(static_cast<unsigned>(blocks * kCluster)), dim3(kThreads),
-                shared_bytes(), kCluster, params);
+  const int64_t runs = params.n / kBlockRows;
+  const int64_t blocks = std::min<int64_t>(runs, device_of(stream).sm_count / kCluster);
+  return launch(stream, kernel, dim3(static_cast<unsigned>(blocks * kCluster)), dim3(kWarps * 32),
+                kSharedBytes, kCluster, params);
 }
 
-// The smallest instance that covers `units`.
-template <typename T, typename Y, bool kIsTall, int kCluster>
-int32_t run_units(void* stream, const GemmParams& params, int64_t units) {
-  // More than one block shares K only where one cannot hold it.
-  if constexpr (kCluster == 1) {
-    if (units <= 4) return run<T, Y, 4, kIsTall, kCluster>(stream, params);
-    if (units <= 8) return run<T, Y, 8, kIsTall, kCluster>(stream, params);
-  }
-  if (units <= 16) return run<T, Y, 16, kIsTall, kCluster>(stream, params);
-  if (units <= 22) return run<T, Y, 22, kIsTall, kCluster>(stream, params);
-  if constexpr (!kIsTall) {
-    if (units <= 32) return run<T, Y, 32, kIsTall, kCluster>(stream, params);
-  }
-  return kUnsupported;
+// Longest K of an instance: what its warps' units cover.
+constexpr int64_t longest_k(int units, int cluster, int warps = 8) {
+  return int64_t{units} * kUnit * cluster * warps;
+}
+
+// Up to 8 rows: a unit takes 4 registers.
+constexpr int64_t kLongestFlat = longest_k(44, 2);
+template <typename T, typename Y>
+int32_t run_flat(void* stream, const GemmParams& params) {
+  const int64_t k = params.k;
+  if (k <= longest_k(4, 1)) return run<T, Y, 4, false, 1>(stream, params);
+  if (k <= longest_k(8, 1)) return run<T, Y, 8, false, 1>(stream, params);
+  if (k <= longest_k(16, 1)) return run<T, Y, 16, false, 1>(stream, params);
+  if (k <= longest_k(22, 1)) return run<T, Y, 22, false, 1>(stream, params);
+  if (k <= longest_k(32, 1)) return run<T, Y, 32, false, 1>(stream, params);
+  if (k <= longest_k(44, 1)) return run<T, Y, 44, false, 1>(stream, params);
+  if (k <= longest_k(28, 2)) return run<T, Y, 28, false, 2>(stream, params);
+  return run<T, Y, 44, false, 2>(stream, params);
+}
+
+// Up to 16 rows: 8 registers. Every block reads all of x that its K needs, so blocks share K early.
+constexpr int64_t kLongestTall = longest_k(22, 2);
+template <typename T, typename Y>
+int32_t run_tall(void* stream, const GemmParams& params) {
+  const int64_t k = params.k;
+  if (k <= longest_k(4, 2)) return run<T, Y, 4, true, 2>(stream, params);
+  if (k <= longest_k(8, 2)) return run<T, Y, 8, true, 2>(stream, params);
+  if (k <= longest_k(11, 2)) return run<T, Y, 11, true, 2>(stream, params);
+  if (k <= longest_k(16, 2)) return run<T, Y, 16, true, 2>(stream, params);
+  return run<T, Y, 22, true, 2>(stream, params);
 }
 
 template <typename T, typename Y>
 int32_t run_shape(void* stream, const GemmParams& params) {
-  const int cluster = cluster_for(device_of(stream), params.m, params.k);
-  const int64_t units = units_a_warp(params.k, cluster);
-  if (params.m > 8) {
-    return cluster == 1 ? run_units<T, Y, true, 1>(stream, params, units)
-                        : run_units<T, Y, true, 2>(stream, params, units);
-  }
-  return cluster == 1 ? run_units<T, Y, false, 1>(stream, params, units)
-                      : run_units<T, Y, false, 2>(stream, params, units);
+  return params.m > 8 ? run_tall<T, Y>(stream, params) : run_flat<T, Y>(stream, params);
 }
 
 }  // namespace
 
 bool can_gemm_decode(const device::cuda::CudaDevice& device, const GemmParams& params) {
   if (params.weight_dtype == DType::kF32 || params.m > kRows) return false;
-  if (params.n % kGranule != 0 || params.k % 8 != 0 || params.x_stride % 8 != 0) return false;
+  if (params.n % kBlockRows != 0 || params.k % 8 != 0 || params.x_stride % 8 != 0) return false;
   if (reinterpret_cast<uintptr_t>(params.x) % 16 != 0 ||
       reinterpret_cast<uintptr_t>(params.w) % 16 != 0)
     return false;
-  if (static_cast<int64_t>(shared_bytes()) > device.max_shared_bytes) return false;
-  return cluster_for(device, params.m, params.k) > 0;
+  if (static_cast<int64_t>(shared_bytes(8, true)) > device.max_shared_bytes) return false;
+  const bool has_clusters = device.sm_version >= 90;
+  if (params.m > 8) return has_clusters && params.k <= kLongestTall;
+  return params.k <= (has_clusters ? kLongestFlat : longest_k(44, 1));
 }
 
 int32_t gemm_decode(void* stream, const GemmParams& params) {

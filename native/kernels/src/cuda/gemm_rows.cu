@@ -120,20 +120,28 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_rows_kernel(GemmParams param
   }
   wait_for_inputs();
   {
-    const int count = min(kAhead, num_stages);
-    for (int i = 0, k_stage = 0; i < count; ++i) {
-      const int64_t k = (stage_begin + k_stage) * kStageK + piece * 8;
-      if (++k_stage == num_k_stages) k_stage = 0;
+    // Eight loads of a thread in flight at once.
+    constexpr int kBatch = 8;
+    constexpr int kPiecesAStage = kM * 8;
+    const int count = min(kAhead, num_stages) * kPiecesAStage;
+    for (int begin = thread; begin < count; begin += kBatch * kThreads) {
+      uint4 values[kBatch];
 #pragma unroll
-      for (int r = 0; r < (kM + 31) / 32; ++r) {
-        const int row = piece_row + 32 * r;
-        if (row >= params.m) continue;
-        uint4 value = make_uint4(0, 0, 0, 0);
-        if (k < params.k)
-          value = *reinterpret_cast<const uint4*>(static_cast<const T*>(params.x) +
-                                                  row * params.x_stride + k);
-        *reinterpret_cast<uint4*>(shared + i * S::kStageBytes + kTileRows * kRowBytes +
-                                  place(row, piece)) = value;
+      for (int b = 0; b < kBatch; ++b) {
+        const int at = begin + b * kThreads;
+        const int stage = at / kPiecesAStage, row = at / 8 % kM;
+        const int64_t k = (stage_begin + stage % num_k_stages) * kStageK + at % 8 * 8;
+        values[b] = make_uint4(0, 0, 0, 0);
+        if (at < count && row < params.m && k < params.k)
+          values[b] = *reinterpret_cast<const uint4*>(static_cast<const T*>(params.x) +
+                                                      row * params.x_stride + k);
+      }
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) {
+        const int at = begin + b * kThreads;
+        if (at < count)
+          *reinterpret_cast<uint4*>(shared + at / kPiecesAStage * S::kStageBytes +
+                                    kTileRows * kRowBytes + place(at / 8 % kM, at % 8)) = values[b];
       }
     }
   }
