@@ -241,6 +241,13 @@ __device__ __forceinline__ float high_of(uint32_t word) {
 int32_t plain_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split);
 int32_t plain_expand(void* stream, const LoraExpandParams& params, LoraSplit split);
 
+// ---- lora_stream.cu: many tasks a block, decode batches of bf16 or fp16 whose shapes the kernels
+// of 16-byte loads take
+
+bool is_stream_worth_it(void* stream, const LoraBatch& batch, int64_t tasks);
+int32_t stream_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split);
+int32_t stream_expand(void* stream, const LoraExpandParams& params, LoraSplit split);
+
 // What both halves refuse.
 inline bool is_lora_runnable(const LoraBatch& batch, DType activation_dtype, DType page_dtype) {
   return activation_dtype == page_dtype && batch.num_tokens > 0;

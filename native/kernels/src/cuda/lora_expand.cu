@@ -399,6 +399,10 @@ int32_t launch_expand(void* stream, const LoraExpandParams& params, const LoraSp
     if (rank <= 32) return launch_tiles<T, 1, 2, kTiles>(stream, params, split);
     return launch_tiles<T, 1, 4, kTiles>(stream, params, split);
   }
+  int64_t tasks = 0;
+  for (int32_t j = 0; j < params.num_fused; ++j)
+    tasks += num_units(params.batch, kTileTokens) * ceil_div(params.out_dim[j], 512);
+  if (is_stream_worth_it(stream, params.batch, tasks)) return stream_expand(stream, params, split);
   // A block asks for some 16 to 32 KB of B at once, less where there are few of them.
   const bool is_small = params.batch.num_tokens <= 16;
   if (rank <= 16 && is_small) return launch_tiles<T, 1, 1, 1>(stream, params, split);

@@ -421,6 +421,9 @@ int32_t launch_shrink(void* stream, const LoraShrinkParams& params, const LoraSp
     if (columns <= 64) return launch_tile<T, 64>(stream, params, split);
     return launch_tile<T, 192>(stream, params, split);
   }
+  const int64_t tasks = num_units(params.batch, kTileTokens) * params.num_fused * split.parts *
+                        ceil_div(rank, rank <= 8 ? 8 : 16);
+  if (is_stream_worth_it(stream, params.batch, tasks)) return stream_shrink(stream, params, split);
   if (split.part_elems <= 512) {
     if (rank <= 8) return launch_rows<T, 4, 1, 4>(stream, params, split, rank);
     return launch_rows<T, 4, 2, 4>(stream, params, split, rank);
