@@ -344,6 +344,23 @@ TEST_F(CudaLoraTest, DecodeEqualsReference) {
   }
 }
 
+// So many pieces of work that blocks have several each.
+TEST_F(CudaLoraTest, LargeDecodeBatchesEqualReference) {
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    const Adapters adapters = make({1544, {640, 72, 136}, 16384}, kMixed, dtype);
+    check(adapters, random_segments(300, 2, 6), 2);
+    check(adapters, {{0, 300, {{2, 1.0f}}}}, 0, {800, 800, 0, 0});
+    std::vector<Segment> lists = random_segments(250, 3, 6);
+    for (size_t g = 0; g < lists.size(); g += 3) lists[g].entries.push_back({between(0, 5), -0.5f});
+    check(adapters, lists, 0);
+    const Adapters small = make({1024, {1024}, 16384}, {{8}, {5}, {1}}, dtype);
+    check(small, random_segments(900, 1, 3), 0);
+    // Runs at places that 16-byte loads cannot reach.
+    const Adapters odd = make({328, {65, 64, 128}, 400}, kMixed, dtype);
+    check(odd, random_segments(400, 2, 6), 0);
+  }
+}
+
 TEST_F(CudaLoraTest, EveryRankAlone) {
   for (const DType dtype : kAllDTypes) {
     for (const int32_t rank : {1, 2, 3, 7, 8, 9, 13, 16, 17, 31, 32, 33, 48, 64, 65, 100, 128}) {

@@ -34,23 +34,25 @@ inline int64_t num_units(const LoraBatch& batch, int32_t tile) {
 struct LoraSplit {
   int32_t parts;
   int32_t part_elems;
+  bool is_summed;  // by clusters, so that the intermediate holds one sum and not `parts`
+  int32_t written() const { return is_summed ? 1 : parts; }
 };
 
 inline constexpr int32_t kMostParts = 8;
 
-inline int32_t most_parts(const LoraBatch& batch) {
-  if (batch.num_tokens <= 16) return kMostParts;
-  if (batch.num_tokens <= 64) return 4;
-  if (batch.num_tokens <= 256) return batch.max_lora_rank > 8 ? 4 : 2;
-  if (batch.num_tokens <= 2048) return 4;
-  return batch.num_tokens <= 4096 ? 2 : 1;
-}
-
-inline LoraSplit split_of(const LoraBatch& batch, int64_t in_dim, int64_t t_stride) {
+inline LoraSplit split_of(void* stream, const LoraBatch& batch, DType dtype, int64_t in_dim,
+                          int64_t t_stride) {
   constexpr int64_t kGrain = 256;  // eight warps of 32 elements
-  const int64_t most = t_stride > 0 ? most_parts(batch) : 1;
+  int64_t most = batch.num_tokens <= 16 ? kMostParts : 4;
+  const bool is_summed =
+      is_prefill(batch) && dtype != DType::kF32 && device_of(stream).sm_version >= 90;
+  if (batch.num_tokens > 2048) most = is_summed ? 2 : 1;
+  if (t_stride == 0 && !is_summed) most = 1;
+  // Clusters are of two or four blocks.
+  if (is_summed && ceil_div(in_dim, kGrain) < 4) most = 2;
   const int64_t elems = ceil_div(ceil_div(in_dim, most), kGrain) * kGrain;
-  return {static_cast<int32_t>(ceil_div(in_dim, elems)), static_cast<int32_t>(elems)};
+  const auto parts = static_cast<int32_t>(ceil_div(in_dim, elems));
+  return {parts, static_cast<int32_t>(elems), is_summed && parts > 1};
 }
 
 // ---- which rows a block works on
@@ -238,6 +240,13 @@ __device__ __forceinline__ float high_of(uint32_t word) {
 
 int32_t plain_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split);
 int32_t plain_expand(void* stream, const LoraExpandParams& params, LoraSplit split);
+
+// ---- lora_stream.cu: many tasks a block, decode batches of bf16 or fp16 whose shapes the kernels
+// of 16-byte loads take
+
+bool is_stream_worth_it(void* stream, const LoraBatch& batch, int64_t tasks);
+int32_t stream_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split);
+int32_t stream_expand(void* stream, const LoraExpandParams& params, LoraSplit split);
 
 // What both halves refuse.
 inline bool is_lora_runnable(const LoraBatch& batch, DType activation_dtype, DType page_dtype) {

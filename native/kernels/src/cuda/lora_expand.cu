@@ -96,54 +96,80 @@ __device__ __forceinline__ void pair_all(Operands<T, kBlocks, kChunks>& b) {
 }
 
 // t of some rows and ranks in shared memory, in two halves. The pad keeps eight rows apart in
-// banks.
+// banks. Tiles of many rows go without the second half: there its products would cost more than
+// memory does, and rounding t to T errs no more than rounding y does.
 template <typename T, int kRows, int kRanks>
 struct alignas(16) TTile {
   static constexpr int kStride = kRanks + 8;
+  static constexpr bool kHasLow = kRows == kTileTokens;
   T high[kRows][kStride];
-  T low[kRows][kStride];
+  T low[kHasLow ? kRows : 1][kStride];
 };
 
-template <int kParts>
-__device__ __forceinline__ float sum_parts(const float* t, int64_t part_stride) {
-  float part[kParts];
-#pragma unroll
-  for (int i = 0; i < kParts; ++i) part[i] = t[i * part_stride];
-  float sum = part[0];
-#pragma unroll
-  for (int i = 1; i < kParts; ++i) sum += part[i];
-  return sum;
-}
-
-// In order, the usual numbers of parts with all loads in flight at once.
+// In order, loads of four parts in flight at once.
 __device__ __forceinline__ float sum_parts(const float* t, int64_t part_stride, int32_t parts) {
-  if (parts == 1) return *t;
-  if (parts == 4) return sum_parts<4>(t, part_stride);
-  if (parts == 8) return sum_parts<8>(t, part_stride);
   float sum = *t;
   for (int32_t i = 1; i < parts; ++i) sum += t[i * part_stride];
   return sum;
 }
+template <int kParts>
+__device__ __forceinline__ void sum_four(float (&sum)[4], const float* t, int64_t part_stride) {
+  float4 part[kParts];
+#pragma unroll
+  for (int i = 0; i < kParts; ++i) part[i] = *reinterpret_cast<const float4*>(t + i * part_stride);
+#pragma unroll
+  for (int i = 0; i < kParts; ++i) {
+    sum[0] += part[i].x;
+    sum[1] += part[i].y;
+    sum[2] += part[i].z;
+    sum[3] += part[i].w;
+  }
+}
+__device__ __forceinline__ void sum_parts(float (&sum)[4], const float* t, int64_t part_stride,
+                                          int32_t parts) {
+  for (; parts >= 4; parts -= 4, t += 4 * part_stride) sum_four<4>(sum, t, part_stride);
+  for (; parts > 0; --parts, t += part_stride) sum_four<1>(sum, t, part_stride);
+}
 
 // Sums the parts of rows [0, count) and ranks [r0, r0 + kRanks) in order; rows up to the next
-// multiple of 16 are zeros.
+// multiple of 16 are zeros. A thread takes four ranks of a row, in one load a part where t's place
+// allows.
 template <typename T, int kRows, int kRanks>
 __device__ __forceinline__ void stage_t(TTile<T, kRows, kRanks>& tile, const float* t,
                                         int64_t part_stride, int32_t parts, int32_t t_stride,
                                         int32_t count, int32_t ranks, float factor) {
+  constexpr int kRowsAtOnce = kExpandThreads / (kRanks / 4);
   const int32_t padded = (count + 15) / 16 * 16;
-  constexpr int kRowsAtOnce = kExpandThreads / kRanks > 0 ? kExpandThreads / kRanks : 1;
-  static_assert(kExpandThreads % kRanks == 0, "a thread keeps its rank");
-  const int32_t r = static_cast<int32_t>(threadIdx.x) % kRanks;
-#pragma unroll 4
-  for (int32_t row = static_cast<int32_t>(threadIdx.x) / kRanks; row < padded; row += kRowsAtOnce) {
-    float sum = 0;
+  const int32_t r = static_cast<int32_t>(threadIdx.x) % (kRanks / 4) * 4;
+  const bool is_aligned =
+      reinterpret_cast<uintptr_t>(t) % 16 == 0 && t_stride % 4 == 0 && part_stride % 4 == 0;
+#pragma unroll(kRows == kTileTokens ? 1 : 2)
+  for (int32_t row = static_cast<int32_t>(threadIdx.x) / (kRanks / 4); row < padded;
+       row += kRowsAtOnce) {
+    float sum[4] = {};
     if (row < count && r < ranks) {
-      sum = sum_parts(t + static_cast<int64_t>(row) * t_stride + r, part_stride, parts) * factor;
+      const float* from = t + static_cast<int64_t>(row) * t_stride + r;
+      if (is_aligned && r + 4 <= ranks) {
+        sum_parts(sum, from, part_stride, parts);
+      } else {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          if (r + i < ranks) sum[i] = sum_parts(from + i, part_stride, parts);
+        }
+      }
     }
-    const T high = from_float<T>(sum);
-    tile.high[row][r] = high;
-    tile.low[row][r] = from_float<T>(sum - to_float(high));
+    float rest[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      sum[i] *= factor;
+      rest[i] = sum[i] - to_float(from_float<T>(sum[i]));
+    }
+    *reinterpret_cast<uint2*>(&tile.high[row][r]) =
+        make_uint2(pack2<T>(sum[0], sum[1]), pack2<T>(sum[2], sum[3]));
+    if constexpr (TTile<T, kRows, kRanks>::kHasLow) {
+      *reinterpret_cast<uint2*>(&tile.low[row][r]) =
+          make_uint2(pack2<T>(rest[0], rest[1]), pack2<T>(rest[2], rest[3]));
+    }
   }
 }
 
@@ -152,27 +178,35 @@ template <typename T, int kChunks, int kRows, int kRanks>
 __device__ __forceinline__ void multiply(float (&acc)[8][4], const uint4 (&b)[kChunks][4],
                                          const TTile<T, kRows, kRanks>& tile, int32_t row0,
                                          int32_t ranks) {
+  constexpr bool kHasLow = TTile<T, kRows, kRanks>::kHasLow;
   const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
   const int32_t row = row0 + lane / 4;
 #pragma unroll
   for (int c = 0; c < kChunks; ++c) {
     if (c > 0 && c * 16 >= ranks) break;
     const int32_t r = c * 16 + lane % 4 * 2;
-    const auto pair = [&](const T(&from)[kRows][TTile<T, kRows, kRanks>::kStride], int down,
-                          int along) {
-      return *reinterpret_cast<const uint32_t*>(&from[row + down][r + along]);
+    const auto pair = [&](const T* from, int down, int along) {
+      return *reinterpret_cast<const uint32_t*>(
+          from + (row + down) * TTile<T, kRows, kRanks>::kStride + r + along);
     };
-    uint32_t high[4] = {pair(tile.high, 0, 0), pair(tile.high, 8, 0), pair(tile.high, 0, 8),
-                        pair(tile.high, 8, 8)};
-    uint32_t low[4] = {pair(tile.low, 0, 0), pair(tile.low, 8, 0), pair(tile.low, 0, 8),
-                       pair(tile.low, 8, 8)};
+    const T* const t_high = &tile.high[0][0];
+    const uint32_t high[4] = {pair(t_high, 0, 0), pair(t_high, 8, 0), pair(t_high, 0, 8),
+                              pair(t_high, 8, 8)};
+    uint32_t low[4] = {};
+    if constexpr (kHasLow) {
+      const T* const t_low = &tile.low[0][0];
+      low[0] = pair(t_low, 0, 0);
+      low[1] = pair(t_low, 8, 0);
+      low[2] = pair(t_low, 0, 8);
+      low[3] = pair(t_low, 8, 8);
+    }
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
       // After pair_rows, tile n's pair of rows is word n / 2 of the even or the odd piece.
       const uint32_t b0 = word(b[c][n % 2], n / 2);
       const uint32_t b1 = word(b[c][2 + n % 2], n / 2);
       mma<T>(acc[n], high[0], high[1], high[2], high[3], b0, b1);
-      mma<T>(acc[n], low[0], low[1], low[2], low[3], b0, b1);
+      if constexpr (kHasLow) mma<T>(acc[n], low[0], low[1], low[2], low[3], b0, b1);
     }
   }
 }
@@ -252,6 +286,12 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
   T* const y =
       static_cast<T*>(p.y) + (unit.begin + unit.first) * p.y_stride + p.column_offset[fused];
 
+  // Where there are many tokens B is little beside y, so y is asked for first.
+  Pieces now;
+  if (kTiles > 1) {
+    wait_for_inputs();
+    load_y(now, y, p.y_stride, unit.count, column, out_dim);
+  }
   Operands<T, kBlocks, kChunks> b;
   LoraEntry entry = p.batch.entries[unit.entry_begin];
   const auto module_and_run = [&](LoraRun& run) {
@@ -281,8 +321,7 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
     load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
     wait_for_inputs();
     // Each piece of y is asked for while the one before it is worked on.
-    Pieces now;
-    load_y(now, y, p.y_stride, unit.count, column, out_dim);
+    if (kTiles == 1) load_y(now, y, p.y_stride, unit.count, column, out_dim);
     stage_t(t_tile, t_of(0), p.t_stride, parts, entry.t_stride, unit.count, lora_rank, factor);
     pair_all(b);
     __syncthreads();  // t is there for all
@@ -335,7 +374,6 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
       }
     }
     if (!is_touched) return;
-    Pieces now;
     load_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim);
     store_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim, acc);
   }
@@ -349,7 +387,7 @@ int32_t launch_tiles(void* stream, const LoraExpandParams& params, const LoraSpl
   const dim3 grid(static_cast<unsigned>(tiles),
                   static_cast<unsigned>(num_units(params.batch, kTiles * kTileTokens)));
   return launch(stream, lora_expand_kernel<T, kBlocks, kChunks, kTiles>, grid, dim3(kExpandThreads),
-                0, params, split.parts);
+                0, params, split.written());
 }
 
 template <typename T>
@@ -361,6 +399,10 @@ int32_t launch_expand(void* stream, const LoraExpandParams& params, const LoraSp
     if (rank <= 32) return launch_tiles<T, 1, 2, kTiles>(stream, params, split);
     return launch_tiles<T, 1, 4, kTiles>(stream, params, split);
   }
+  int64_t tasks = 0;
+  for (int32_t j = 0; j < params.num_fused; ++j)
+    tasks += num_units(params.batch, kTileTokens) * ceil_div(params.out_dim[j], 512);
+  if (is_stream_worth_it(stream, params.batch, tasks)) return stream_expand(stream, params, split);
   // A block asks for some 16 to 32 KB of B at once, less where there are few of them.
   const bool is_small = params.batch.num_tokens <= 16;
   if (rank <= 16 && is_small) return launch_tiles<T, 1, 1, 1>(stream, params, split);
@@ -388,7 +430,8 @@ int32_t lora_expand(void* stream, const LoraExpandParams* params) {
   const LoraBatch& batch = params->batch;
   if (batch.num_segments == 0) return kOk;
   if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
-  const LoraSplit split = split_of(batch, params->in_dim, params->t_stride);
+  const LoraSplit split =
+      split_of(stream, batch, params->page_dtype, params->in_dim, params->t_stride);
   if (params->page_dtype == DType::kF32 || !is_vectorisable(*params))
     return plain_expand(stream, *params, split);
   if (params->page_dtype == DType::kBF16) return launch_expand<bf16>(stream, *params, split);

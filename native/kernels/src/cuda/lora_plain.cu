@@ -125,10 +125,10 @@ __global__ void __launch_bounds__(kPlainThreads)
 
 int32_t plain_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split) {
   return with_dtype(params.page_dtype, [&](auto type) {
-    const dim3 grid(static_cast<unsigned>(split.parts), static_cast<unsigned>(params.num_fused),
+    const dim3 grid(static_cast<unsigned>(split.written()), static_cast<unsigned>(params.num_fused),
                     static_cast<unsigned>(num_units(params.batch, kPlainTokens)));
     return launch(stream, lora_shrink_plain_kernel<decltype(type)>, grid, dim3(kPlainThreads), 0,
-                  params, split.part_elems);
+                  params, split.is_summed ? static_cast<int32_t>(params.in_dim) : split.part_elems);
   });
 }
 
@@ -140,7 +140,7 @@ int32_t plain_expand(void* stream, const LoraExpandParams& params, LoraSplit spl
     const dim3 grid(static_cast<unsigned>(tiles),
                     static_cast<unsigned>(num_units(params.batch, kPlainTokens)));
     return launch(stream, lora_expand_plain_kernel<decltype(type)>, grid, dim3(kPlainThreads), 0,
-                  params, split.parts);
+                  params, split.written());
   });
 }
 

@@ -4,6 +4,8 @@
 // tile and a token to a row. Few tokens: A goes from memory to registers, asked for before the
 // kernel waits for x, and a block holds 16 ranks. Long segments: x and A pass through shared
 // memory, and a block holds all ranks of all fused modules, so x is read once.
+#include <cooperative_groups.h>
+
 #include "src/cuda/lora_common.cuh"
 
 namespace slora::kernels::cuda {
@@ -40,12 +42,19 @@ __device__ __forceinline__ void load_a(uint4 (&a)[kSteps][kRankTiles],
   }
 }
 
+// Eight elements of x, zeros where there are none.
+template <typename T>
+__device__ __forceinline__ uint4 load_x(const T* row, int32_t at, int32_t k_end) {
+  if (!row || at >= k_end) return make_uint4(0, 0, 0, 0);
+  return *reinterpret_cast<const uint4*>(row + at);
+}
+
 // Semantics  t[part, e, j, i, r] = sum of x . A over the part's elements, for 16 rows i and
 //            kRankTiles * 8 ranks r
 // Cost       A once a 16-row tile of a segment, x once a fused module and rank group
 // Grid       (parts, fused modules * rank groups, units of 16 tokens)
 template <typename T, int kWarps, int kRankTiles, int kSteps>
-__global__ void __launch_bounds__(32 * kWarps, kWarps == 4 || kRankTiles * kSteps == 4 ? 4 : 3)
+__global__ void __launch_bounds__(32 * kWarps, kWarps == 4 || kRankTiles == 1 ? 4 : 2)
     lora_shrink_rows_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems,
                             int32_t rank_groups) {
   constexpr int kRanks = 8 * kRankTiles;
@@ -107,18 +116,30 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 4 || kRankTiles * kStep
       uint4 a[kSteps][kRankTiles];
       load_a<T, kStepElems>(a, rows, is_aligned, k, k_end);
       wait_for_inputs();
+      // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
+      // elements 2t, 2t + 1, 2t + 8, 2t + 9 of two steps of 16, in x and A alike.
+      if (unit.count <= 8) {
+        uint4 low[kSteps];
 #pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
-        const int32_t at = k + s * kStepElems;
-        uint4 low = make_uint4(0, 0, 0, 0), high = make_uint4(0, 0, 0, 0);
-        if (x_low && at < k_end) low = load_shared_input(x_low + at);
-        if (x_high && at < k_end) high = load_shared_input(x_high + at);
-          // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
-          // elements 2t, 2t + 1, 2t + 8, 2t + 9 of two steps of 16, in x and A alike.
+        for (int s = 0; s < kSteps; ++s) low[s] = load_x(x_low, k + s * kStepElems, k_end);
 #pragma unroll
-        for (int n = 0; n < kRankTiles; ++n) {
-          mma<T>(acc[n], low.x, high.x, low.y, high.y, a[s][n].x, a[s][n].y);
-          mma<T>(acc[n], low.z, high.z, low.w, high.w, a[s][n].z, a[s][n].w);
+        for (int s = 0; s < kSteps; ++s) {
+#pragma unroll
+          for (int n = 0; n < kRankTiles; ++n) {
+            mma<T>(acc[n], low[s].x, 0, low[s].y, 0, a[s][n].x, a[s][n].y);
+            mma<T>(acc[n], low[s].z, 0, low[s].w, 0, a[s][n].z, a[s][n].w);
+          }
+        }
+      } else {
+#pragma unroll
+        for (int s = 0; s < kSteps; ++s) {
+          const uint4 low = load_x(x_low, k + s * kStepElems, k_end);
+          const uint4 high = load_x(x_high, k + s * kStepElems, k_end);
+#pragma unroll
+          for (int n = 0; n < kRankTiles; ++n) {
+            mma<T>(acc[n], low.x, high.x, low.y, high.y, a[s][n].x, a[s][n].y);
+            mma<T>(acc[n], low.z, high.z, low.w, high.w, a[s][n].z, a[s][n].w);
+          }
         }
       }
     }
@@ -132,14 +153,13 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 4 || kRankTiles * kStep
           make_float2(acc[n][2], acc[n][3]);
     }
     __syncthreads();
-    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kTileTokens * kRanks;
-         i += 32 * kWarps) {
+    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < unit.count * kRanks; i += 32 * kWarps) {
       const int32_t row = i / kRanks;
       const int32_t r = i % kRanks;
       float sum = sums[0][row][r];
 #pragma unroll
       for (int w = 1; w < kWarps; ++w) sum += sums[w][row][r];
-      if (row < unit.count && r < ranks) t[static_cast<int64_t>(row) * t_stride + r] = sum;
+      if (r < ranks) t[static_cast<int64_t>(row) * t_stride + r] = sum;
     }
     r0 += rank_groups * kRanks;
     __syncthreads();  // the sums are read before the next turn writes its own
@@ -206,10 +226,50 @@ struct ShrinkTile {
   static constexpr int kBytes = kStages * kStageBytes;
 };
 
+// The blocks of a cluster hold the parts of one tile: each leaves its own in its shared memory,
+// sums a share of the rows over all blocks in order, and writes it. Not before the last has read
+// may any block go on.
+template <int kColumns>
+__device__ __forceinline__ void sum_in_cluster(const float (&acc)[kColumns / 16][4], float* tile,
+                                               float* t, const LoraUnit& unit,
+                                               const ShrinkColumn (&columns)[kColumns]) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+  constexpr int kStride = kColumns + 8;  // eight rows apart in banks
+  const auto cluster = cooperative_groups::this_cluster();
+  const int32_t thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t first_row = thread / 32 % 4 * 16 + thread % 32 / 4;
+  const int32_t first_column = thread / 128 * (kColumns / 2) + thread % 4 * 2;
+  asm volatile("cp.async.wait_group 0;");
+  __syncthreads();  // nobody reads the stages any more
+#pragma unroll
+  for (int n = 0; n < kColumns / 16; ++n) {
+    float* const to = tile + first_row * kStride + first_column + n * 8;
+    *reinterpret_cast<float2*>(to) = make_float2(acc[n][0], acc[n][1]);
+    *reinterpret_cast<float2*>(to + 8 * kStride) = make_float2(acc[n][2], acc[n][3]);
+  }
+  cluster.sync();  // all parts are there
+  const int32_t parts = static_cast<int32_t>(gridDim.x);
+  const int32_t share = kPrefillTokens / parts;
+  const int32_t begin = static_cast<int32_t>(blockIdx.x) * share;
+  for (int32_t i = thread; i < share * kColumns; i += kTileThreads) {
+    const int32_t row = begin + i / kColumns;
+    const ShrinkColumn& column = columns[i % kColumns];
+    if (row >= unit.count || !column.a) continue;
+    float sum = 0;
+    for (int32_t part = 0; part < parts; ++part) {
+      sum +=
+          cluster.map_shared_rank(tile, static_cast<unsigned>(part))[row * kStride + i % kColumns];
+    }
+    t[column.t + static_cast<int64_t>(unit.first + row) * column.t_stride] = sum;
+  }
+  cluster.sync();  // all parts have been read
+#endif
+}
+
 // Semantics  as above, for 64 rows and every rank of every entry and fused module
 // Cost       x once a kColumns of them, A once a unit
 // Grid       (parts, units of 64 tokens)
-template <typename T, int kColumns>
+template <typename T, int kColumns, bool kIsSummed>
 __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
     lora_shrink_tile_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems) {
   using Tile = ShrinkTile<kColumns>;
@@ -302,15 +362,19 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
         }
       }
     }
-    float* const t = p.t + blockIdx.x * p.t_stride;
+    if constexpr (kIsSummed) {
+      sum_in_cluster<kColumns>(acc, reinterpret_cast<float*>(stages), p.t, unit, columns);
+    } else {
+      float* const t = p.t + blockIdx.x * p.t_stride;
 #pragma unroll
-    for (int n = 0; n < kWarpTiles; ++n) {
+      for (int n = 0; n < kWarpTiles; ++n) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int32_t row = warp_rows + lane / 4 + c / 2 * 8;
-        const ShrinkColumn& column = columns[warp_columns + n * 8 + lane % 4 * 2 + c % 2];
-        if (row < unit.count && column.a)
-          t[column.t + static_cast<int64_t>(unit.first + row) * column.t_stride] = acc[n][c];
+        for (int c = 0; c < 4; ++c) {
+          const int32_t row = warp_rows + lane / 4 + c / 2 * 8;
+          const ShrinkColumn& column = columns[warp_columns + n * 8 + lane % 4 * 2 + c % 2];
+          if (row < unit.count && column.a)
+            t[column.t + static_cast<int64_t>(unit.first + row) * column.t_stride] = acc[n][c];
+        }
       }
     }
     if (is_last) break;
@@ -320,14 +384,21 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
   leave_idle();
 }
 
-template <typename T, int kColumns>
+template <typename T, int kColumns, bool kIsSummed>
 int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split) {
   using Tile = ShrinkTile<kColumns>;
-  const auto kernel = lora_shrink_tile_kernel<T, kColumns>;
+  const auto kernel = lora_shrink_tile_kernel<T, kColumns, kIsSummed>;
   if (const int32_t status = allow_shared(kernel, Tile::kBytes); status != kOk) return status;
   const dim3 grid(static_cast<unsigned>(split.parts),
                   static_cast<unsigned>(num_units(params.batch, kPrefillTokens)));
-  return launch(stream, kernel, grid, dim3(kTileThreads), Tile::kBytes, params, split.part_elems);
+  return launch(stream, kernel, grid, dim3(kTileThreads), Tile::kBytes, kIsSummed ? split.parts : 1,
+                params, split.part_elems);
+}
+
+template <typename T, int kColumns>
+int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split) {
+  return split.is_summed ? launch_tile<T, kColumns, true>(stream, params, split)
+                         : launch_tile<T, kColumns, false>(stream, params, split);
 }
 
 template <typename T, int kWarps, int kRankTiles, int kSteps>
@@ -350,13 +421,15 @@ int32_t launch_shrink(void* stream, const LoraShrinkParams& params, const LoraSp
     if (columns <= 64) return launch_tile<T, 64>(stream, params, split);
     return launch_tile<T, 192>(stream, params, split);
   }
+  const int64_t tasks = num_units(params.batch, kTileTokens) * params.num_fused * split.parts *
+                        ceil_div(rank, rank <= 8 ? 8 : 16);
+  if (is_stream_worth_it(stream, params.batch, tasks)) return stream_shrink(stream, params, split);
   if (split.part_elems <= 512) {
     if (rank <= 8) return launch_rows<T, 4, 1, 4>(stream, params, split, rank);
     return launch_rows<T, 4, 2, 4>(stream, params, split, rank);
   }
-  if (rank > 8) return launch_rows<T, 8, 2, 4>(stream, params, split, rank);
-  if (split.part_elems <= 1024) return launch_rows<T, 8, 1, 4>(stream, params, split, rank);
-  return launch_rows<T, 8, 1, 8>(stream, params, split, rank);
+  if (rank <= 8) return launch_rows<T, 8, 1, 4>(stream, params, split, rank);
+  return launch_rows<T, 8, 2, 4>(stream, params, split, rank);
 }
 
 // 16-byte loads of x and A need this; A's own place in its page is seen in the kernel.
@@ -376,7 +449,8 @@ int32_t lora_shrink(void* stream, const LoraShrinkParams* params) {
   const LoraBatch& batch = params->batch;
   if (batch.num_segments == 0) return kOk;
   if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
-  const LoraSplit split = split_of(batch, params->in_dim, params->t_stride);
+  const LoraSplit split =
+      split_of(stream, batch, params->page_dtype, params->in_dim, params->t_stride);
   if (params->page_dtype == DType::kF32 || !is_vectorisable(*params))
     return plain_shrink(stream, *params, split);
   if (params->page_dtype == DType::kBF16) return launch_shrink<bf16>(stream, *params, split);
