@@ -148,6 +148,6 @@ switch ($Verb) {
     "pack" { Invoke-Pack }
     "publish" { Invoke-Publish }
     "package-test" { Invoke-PackageTest }
-    "ci" { Invoke-Lint; Invoke-Test }
+    "ci" { Invoke-Lint; Invoke-Checked bash @("build.sh", "build", "--cuda"); Invoke-Test }
     default { Show-Usage; throw "there is no verb '$Verb'" }
 }

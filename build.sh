@@ -236,6 +236,8 @@ verb_package-test() {
 
 verb_ci() {
   verb_lint
+  setup
+  build_plugin
   verb_test
 }
 

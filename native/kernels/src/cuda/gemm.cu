@@ -2,7 +2,6 @@
 // loop.
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 
@@ -142,6 +141,10 @@ int32_t gemm_any(void* stream, const GemmParams& params) {
   });
 }
 
+// Measured on an H100 (docs/benchmarks.md): from 17 rows on the library is ahead, but for long
+// sums, where it splits K through memory: K = 11008, N = 4096 takes 35 us against its 36.
+bool prefers_gemm_rows(const GemmParams& params) { return params.m <= 32 && params.k >= 8192; }
+
 }  // namespace
 
 uint64_t gemm_workspace_bytes(DType, int64_t, int64_t) { return kWorkspaceBytes; }
@@ -152,16 +155,9 @@ int32_t gemm(void* stream, const GemmParams* params) {
     return kUnsupported;
   if (params->m == 0) return kOk;
   device::cuda::CudaDevice& device = device_of(stream);
-  static const auto knob = [](const char* name, int64_t otherwise) {
-    const char* value = std::getenv(name);
-    return value ? std::atoll(value) : otherwise;
-  };
-  static const int64_t rows_from = knob("SLORA_GEMM_ROWS_FROM", 17);
-  static const int64_t library_from = knob("SLORA_GEMM_LIBRARY_FROM", 33);
-  if (params->m < library_from) {
-    if (params->m >= rows_from && can_gemm_rows(device, *params)) return gemm_rows(stream, *params);
-    if (can_gemm_decode(device, *params)) return gemm_decode(stream, *params);
-  }
+  if (can_gemm_decode(device, *params)) return gemm_decode(stream, *params);
+  if (prefers_gemm_rows(*params) && can_gemm_rows(device, *params))
+    return gemm_rows(stream, *params);
   const BlasPlans::Plan& plan = blas_plans().get(device.blas, *params);
   if (!plan.exists) return gemm_any(stream, *params);
   const float one = 1, zero = 0;
