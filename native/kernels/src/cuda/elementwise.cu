@@ -48,6 +48,13 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
   const int num_vectors = static_cast<int>(params.hidden_size) / kCount;
   const int i = static_cast<int>(blockIdx.x);
   allow_next();
+  // The weight is a constant: the first vector's part is here before the inputs are.
+  float weight[kCount];
+  if (static_cast<int>(threadIdx.x) < num_vectors) {
+#pragma unroll
+    for (int c = 0; c < kCount; ++c)
+      weight[c] = params.weight_offset + params.weight[static_cast<int>(threadIdx.x) * kCount + c];
+  }
   wait_for_inputs();
   const int64_t row = params.row_indices ? params.row_indices[i] : i;
   T* residual = static_cast<T*>(params.residual) + row * params.hidden_size;
@@ -81,9 +88,10 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
     if (vector >= num_vectors) break;
     Vec<T> out;
 #pragma unroll
-    for (int c = 0; c < kCount; ++c)
-      out.v[c] = from_float<T>(values[j][c] * factor *
-                               (params.weight_offset + params.weight[vector * kCount + c]));
+    for (int c = 0; c < kCount; ++c) {
+      if (j > 0) weight[c] = params.weight_offset + params.weight[vector * kCount + c];
+      out.v[c] = from_float<T>(values[j][c] * factor * weight[c]);
+    }
     store_vec(y + vector * kCount, out);
   }
 }
