@@ -80,7 +80,8 @@ void ForwardPass::make_room(int32_t outputs, int64_t lora_t_floats) {
   }
   if (lora_t_floats > lora_t_floats_) {
     // Half as much again: adapters of growing rank should not each cost a wait.
-    lora_t_floats_ = lora_t_floats + lora_t_floats / 2;
+    // A multiple of 32 floats, so that partial sums begin on a cache line.
+    lora_t_floats_ = (lora_t_floats + lora_t_floats / 2 + 31) / 32 * 32;
     const int64_t partials = backend_.kernels->lora_partials(1);
     lora_t_ = device::Buffer(backend_.device, device::MemoryKind::kDevice,
                              static_cast<uint64_t>(lora_t_floats_ * partials) * sizeof(float));
