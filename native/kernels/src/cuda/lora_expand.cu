@@ -103,14 +103,9 @@ struct alignas(16) TTile {
   T low[kHasLow ? kRows : 1][kStride];
 };
 
-// In order, loads of four parts in flight at once.
-__device__ __forceinline__ float sum_parts(const float* t, int64_t part_stride, int32_t parts) {
-  float sum = *t;
-  for (int32_t i = 1; i < parts; ++i) sum += t[i * part_stride];
-  return sum;
-}
+// The parts of four neighbours in t, in order; `there` of them (all, if aligned) exist.
 template <int kParts>
-__device__ __forceinline__ void sum_four(float (&sum)[4], const float* t, int64_t part_stride) {
+__device__ __forceinline__ void add_parts(float (&sum)[4], const float* t, int64_t part_stride) {
   float4 part[kParts];
 #pragma unroll
   for (int i = 0; i < kParts; ++i) part[i] = *reinterpret_cast<const float4*>(t + i * part_stride);
@@ -123,9 +118,21 @@ __device__ __forceinline__ void sum_four(float (&sum)[4], const float* t, int64_
   }
 }
 __device__ __forceinline__ void sum_parts(float (&sum)[4], const float* t, int64_t part_stride,
-                                          int32_t parts) {
-  for (; parts >= 4; parts -= 4, t += 4 * part_stride) sum_four<4>(sum, t, part_stride);
-  for (; parts > 0; --parts, t += part_stride) sum_four<1>(sum, t, part_stride);
+                                          int32_t parts, int32_t there, bool is_aligned) {
+  if (is_aligned && there >= 4) {
+#pragma unroll 1
+    for (; parts >= 4; parts -= 4, t += 4 * part_stride) add_parts<4>(sum, t, part_stride);
+#pragma unroll 1
+    for (; parts > 0; --parts, t += part_stride) add_parts<1>(sum, t, part_stride);
+    return;
+  }
+#pragma unroll 1
+  for (; parts > 0; --parts, t += part_stride) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < there) sum[i] += t[i];
+    }
+  }
 }
 
 // Sums the parts of rows [0, count) and ranks [r0, r0 + kRanks) in order; rows up to the next
@@ -145,15 +152,8 @@ __device__ __forceinline__ void stage_t(TTile<T, kRows, kRanks>& tile, const flo
        row += kRowsAtOnce) {
     float sum[4] = {};
     if (row < count && r < ranks) {
-      const float* from = t + static_cast<int64_t>(row) * t_stride + r;
-      if (is_aligned && r + 4 <= ranks) {
-        sum_parts(sum, from, part_stride, parts);
-      } else {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          if (r + i < ranks) sum[i] = sum_parts(from + i, part_stride, parts);
-        }
-      }
+      sum_parts(sum, t + static_cast<int64_t>(row) * t_stride + r, part_stride, parts, ranks - r,
+                is_aligned);
     }
     float rest[4];
 #pragma unroll

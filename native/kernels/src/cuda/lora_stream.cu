@@ -490,7 +490,19 @@ __global__ void __launch_bounds__(kStreamThreads, kBlocksAnSm)
         if (group + down >= task.count || r >= task.ranks) return sum;
         const float* from = p.t + task.t + static_cast<int64_t>(group + down) * task.t_stride + r;
         const bool has_second = r + 1 < task.ranks;
-#pragma unroll 4
+        if (parts == 4 && has_second) {
+          float2 of_part[4];
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            of_part[i] = make_float2(from[i * p.t_stride], from[i * p.t_stride + 1]);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            sum.x += of_part[i].x;
+            sum.y += of_part[i].y;
+          }
+          return sum;
+        }
+#pragma unroll 1
         for (int32_t part = 0; part < parts; ++part) {
           sum.x += from[part * p.t_stride];
           if (has_second) sum.y += from[part * p.t_stride + 1];
