@@ -16,10 +16,12 @@ namespace slora::kernels::cuda {
 inline constexpr int32_t kTileTokens = 16;     // rows of one tensor-core tile
 inline constexpr int32_t kPrefillTokens = 64;  // tokens of a unit of work where segments are long
 
-// Batches of long segments take the kernels that hold A or B over several tiles of tokens.
+// Batches of long segments take the kernels that hold A or B over several tiles of tokens. A
+// decode step's bounds allow one segment of all rows, but as many segments as rows.
 inline bool is_prefill(const LoraBatch& batch) {
-  return batch.num_tokens >= 1024 &&
-         (batch.max_segment_tokens == 0 || batch.max_segment_tokens > 2 * kTileTokens);
+  const bool has_long = batch.max_segment_tokens == 0 || batch.max_segment_tokens > 2 * kTileTokens;
+  return has_long && batch.num_tokens >= 256 &&
+         batch.num_tokens >= int64_t{kTileTokens} * batch.num_segments;
 }
 
 // Units of `tile` tokens that a batch can have: segment g owns the units from
@@ -42,17 +44,19 @@ inline constexpr int32_t kMostParts = 8;
 
 inline LoraSplit split_of(void* stream, const LoraBatch& batch, DType dtype, int64_t in_dim,
                           int64_t t_stride) {
-  constexpr int64_t kGrain = 256;  // eight warps of 32 elements
   int64_t most = batch.num_tokens <= 16 ? kMostParts : 4;
   const bool is_summed =
       is_prefill(batch) && dtype != DType::kF32 && device_of(stream).sm_version >= 90;
+  if (is_summed && batch.num_tokens <= 1024) most = 8;
   if (batch.num_tokens > 2048) most = is_summed ? 2 : 1;
   if (t_stride == 0 && !is_summed) most = 1;
-  // Clusters are of two or four blocks.
-  if (is_summed && ceil_div(in_dim, kGrain) < 4) most = 2;
-  const int64_t elems = ceil_div(ceil_div(in_dim, most), kGrain) * kGrain;
-  const auto parts = static_cast<int32_t>(ceil_div(in_dim, elems));
-  return {parts, static_cast<int32_t>(elems), is_summed && parts > 1};
+  // Whole stages of the kernels: eight warps of 32 elements, or rows of 64.
+  const int64_t grain = is_summed ? 64 : 256;
+  const auto elems_of = [&] { return ceil_div(ceil_div(in_dim, most), grain) * grain; };
+  // Clusters are of two, four or eight blocks.
+  while (is_summed && ceil_div(in_dim, elems_of()) < most) most /= 2;
+  const auto parts = static_cast<int32_t>(ceil_div(in_dim, elems_of()));
+  return {parts, static_cast<int32_t>(elems_of()), is_summed && parts > 1};
 }
 
 // ---- which rows a block works on
@@ -154,6 +158,22 @@ __device__ __forceinline__ const core::LoraModule* module_of(const LoraBatch& ba
                                                              int32_t layer_idx,
                                                              int32_t module_idx) {
   return adapter.modules + (layer_idx * batch.num_modules + module_idx);
+}
+
+// A module's rank, scale and place of A or B by loads that do not wait for one another.
+struct ModuleHead {
+  int32_t lora_rank;
+  float scale;
+  core::PagePosition begin;
+};
+__device__ __forceinline__ ModuleHead load_head(const core::LoraModule* module,
+                                                const core::PagePosition* begin) {
+  ModuleHead head;
+  asm volatile("ld.global.nc.s32 %0, [%1];" : "=r"(head.lora_rank) : "l"(&module->lora_rank));
+  asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(head.scale) : "l"(&module->scale));
+  asm volatile("ld.global.nc.s32 %0, [%1];" : "=r"(head.begin.page) : "l"(&begin->page));
+  asm volatile("ld.global.nc.s32 %0, [%1];" : "=r"(head.begin.offset) : "l"(&begin->offset));
+  return head;
 }
 
 // Any run, also of rows longer than a page: address of elements [column, ...) of a row, and how

@@ -13,9 +13,6 @@
 namespace slora::kernels::cuda {
 namespace {
 
-constexpr int kExpandWarps = 4;
-constexpr int kExpandThreads = 32 * kExpandWarps;
-
 // A warp's columns: kBlocks groups of 64. A lane's four 16-byte pieces of B a group and 16 ranks;
 // then, in the same registers, its operands of eight tiles.
 template <typename T, int kBlocks, int kChunks>
@@ -106,14 +103,9 @@ struct alignas(16) TTile {
   T low[kHasLow ? kRows : 1][kStride];
 };
 
-// In order, loads of four parts in flight at once.
-__device__ __forceinline__ float sum_parts(const float* t, int64_t part_stride, int32_t parts) {
-  float sum = *t;
-  for (int32_t i = 1; i < parts; ++i) sum += t[i * part_stride];
-  return sum;
-}
+// The parts of four neighbours in t, in order; `there` of them (all, if aligned) exist.
 template <int kParts>
-__device__ __forceinline__ void sum_four(float (&sum)[4], const float* t, int64_t part_stride) {
+__device__ __forceinline__ void add_parts(float (&sum)[4], const float* t, int64_t part_stride) {
   float4 part[kParts];
 #pragma unroll
   for (int i = 0; i < kParts; ++i) part[i] = *reinterpret_cast<const float4*>(t + i * part_stride);
@@ -126,19 +118,31 @@ __device__ __forceinline__ void sum_four(float (&sum)[4], const float* t, int64_
   }
 }
 __device__ __forceinline__ void sum_parts(float (&sum)[4], const float* t, int64_t part_stride,
-                                          int32_t parts) {
-  for (; parts >= 4; parts -= 4, t += 4 * part_stride) sum_four<4>(sum, t, part_stride);
-  for (; parts > 0; --parts, t += part_stride) sum_four<1>(sum, t, part_stride);
+                                          int32_t parts, int32_t there, bool is_aligned) {
+  if (is_aligned && there >= 4) {
+#pragma unroll 1
+    for (; parts >= 4; parts -= 4, t += 4 * part_stride) add_parts<4>(sum, t, part_stride);
+#pragma unroll 1
+    for (; parts > 0; --parts, t += part_stride) add_parts<1>(sum, t, part_stride);
+    return;
+  }
+#pragma unroll 1
+  for (; parts > 0; --parts, t += part_stride) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < there) sum[i] += t[i];
+    }
+  }
 }
 
 // Sums the parts of rows [0, count) and ranks [r0, r0 + kRanks) in order; rows up to the next
 // multiple of 16 are zeros. A thread takes four ranks of a row, in one load a part where t's place
 // allows.
-template <typename T, int kRows, int kRanks>
+template <int kThreads, typename T, int kRows, int kRanks>
 __device__ __forceinline__ void stage_t(TTile<T, kRows, kRanks>& tile, const float* t,
                                         int64_t part_stride, int32_t parts, int32_t t_stride,
                                         int32_t count, int32_t ranks, float factor) {
-  constexpr int kRowsAtOnce = kExpandThreads / (kRanks / 4);
+  constexpr int kRowsAtOnce = kThreads / (kRanks / 4);
   const int32_t padded = (count + 15) / 16 * 16;
   const int32_t r = static_cast<int32_t>(threadIdx.x) % (kRanks / 4) * 4;
   const bool is_aligned =
@@ -148,15 +152,8 @@ __device__ __forceinline__ void stage_t(TTile<T, kRows, kRanks>& tile, const flo
        row += kRowsAtOnce) {
     float sum[4] = {};
     if (row < count && r < ranks) {
-      const float* from = t + static_cast<int64_t>(row) * t_stride + r;
-      if (is_aligned && r + 4 <= ranks) {
-        sum_parts(sum, from, part_stride, parts);
-      } else {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          if (r + i < ranks) sum[i] = sum_parts(from + i, part_stride, parts);
-        }
-      }
+      sum_parts(sum, t + static_cast<int64_t>(row) * t_stride + r, part_stride, parts, ranks - r,
+                is_aligned);
     }
     float rest[4];
 #pragma unroll
@@ -255,16 +252,19 @@ __device__ __forceinline__ void store_y(const Pieces& y, T* to, int64_t y_stride
 }
 
 // Semantics  y[row, column] += sum over entries of weight * scale * sum_r t[r] * Bt[r, column], for
-//            kTiles * 16 rows and kBlocks * 256 columns
+//            kTiles * 16 rows and kWarps * kBlocks * 64 columns
 // Cost       B once a unit, y read and written once, t once a block (from cache)
 // Grid       (columns of all fused modules one after another, units)
 // One entry of at most kChunks * 16 ranks keeps B in registers over the unit's tiles; others read
 // it for each.
-template <typename T, int kBlocks, int kChunks, int kTiles>
-__global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
+template <typename T, int kWarps, int kBlocks, int kChunks, int kTiles>
+__global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
+                                               : kChunks * kBlocks == 4 ? 3
+                                                                        : 4)
     lora_expand_kernel(const __grid_constant__ LoraExpandParams p, int32_t parts) {
+  constexpr int kThreads = 32 * kWarps;
   constexpr int kRanks = kChunks * 16;
-  constexpr int kColumns = kBlocks * 64 * kExpandWarps;
+  constexpr int kColumns = kBlocks * 64 * kWarps;
   __shared__ TTile<T, kTiles * kTileTokens, kRanks> t_tile;
   __shared__ const T* rows_of_b[kRanks];
   allow_next();
@@ -294,12 +294,13 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
   }
   Operands<T, kBlocks, kChunks> b;
   LoraEntry entry = p.batch.entries[unit.entry_begin];
-  const auto module_and_run = [&](LoraRun& run) {
+  const auto head_and_run = [&](LoraRun& run) {
     const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
     const core::LoraModule* module = module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
-    run = make_run(p.slice, p.page_bytes, sizeof(T), p.batch.pages + adapter.page_offset, module->b,
-                   out_dim);
-    return module;
+    const int32_t* pages = p.batch.pages + adapter.page_offset;
+    const ModuleHead head = load_head(module, &module->b);
+    run = make_run(p.slice, p.page_bytes, sizeof(T), pages, head.begin, out_dim);
+    return head;
   };
   // The intermediate of the unit's row `first`.
   const auto t_of = [&](int32_t first) {
@@ -307,22 +308,23 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
            (static_cast<int64_t>(fused) * unit.rows + unit.first + first) * entry.t_stride;
   };
   LoraRun run;
-  const core::LoraModule* module = module_and_run(run);
-  const int32_t lora_rank = module->lora_rank;
+  ModuleHead head = head_and_run(run);
+  const int32_t lora_rank = head.lora_rank;
 
   if (unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks) {
     if (lora_rank == 0) {
       leave_idle();
       return;
     }
-    const float factor = entry.weight * module->scale;
+    const float factor = entry.weight * head.scale;
     find_rows(rows_of_b, run, 0, lora_rank);
     __syncthreads();  // the rows' addresses are there for all
     load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
     wait_for_inputs();
     // Each piece of y is asked for while the one before it is worked on.
     if (kTiles == 1) load_y(now, y, p.y_stride, unit.count, column, out_dim);
-    stage_t(t_tile, t_of(0), p.t_stride, parts, entry.t_stride, unit.count, lora_rank, factor);
+    stage_t<kThreads>(t_tile, t_of(0), p.t_stride, parts, entry.t_stride, unit.count, lora_rank,
+                      factor);
     pair_all(b);
     __syncthreads();  // t is there for all
 #pragma unroll 1
@@ -358,14 +360,15 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
     bool is_touched = false;
     for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
       entry = p.batch.entries[e];
-      module = module_and_run(run);
-      const float factor = entry.weight * module->scale;
-      for (int32_t r0 = 0; r0 < module->lora_rank; r0 += kRanks) {
+      head = head_and_run(run);
+      const float factor = entry.weight * head.scale;
+      for (int32_t r0 = 0; r0 < head.lora_rank; r0 += kRanks) {
         is_touched = true;
-        const int32_t ranks = min(kRanks, module->lora_rank - r0);
+        const int32_t ranks = min(kRanks, head.lora_rank - r0);
         __syncthreads();  // the last ranks' t and addresses have been used
-        find_rows(rows_of_b, run, r0, module->lora_rank);
-        stage_t(t_tile, t_of(row) + r0, p.t_stride, parts, entry.t_stride, rows, ranks, factor);
+        find_rows(rows_of_b, run, r0, head.lora_rank);
+        stage_t<kThreads>(t_tile, t_of(row) + r0, p.t_stride, parts, entry.t_stride, rows, ranks,
+                          factor);
         __syncthreads();  // both are there for all
         Operands<T, 1, kChunks> some;
         load_b(some, rows_of_b, run.is_aligned(), at, out_dim);
@@ -379,15 +382,15 @@ __global__ void __launch_bounds__(kExpandThreads, kChunks* kBlocks == 4 ? 3 : 4)
   }
 }
 
-template <typename T, int kBlocks, int kChunks, int kTiles>
+template <typename T, int kWarps, int kBlocks, int kChunks, int kTiles>
 int32_t launch_tiles(void* stream, const LoraExpandParams& params, const LoraSplit& split) {
   int64_t tiles = 0;
   for (int32_t j = 0; j < params.num_fused; ++j)
-    tiles += ceil_div(params.out_dim[j], kBlocks * 64 * kExpandWarps);
+    tiles += ceil_div(params.out_dim[j], kWarps * kBlocks * 64);
   const dim3 grid(static_cast<unsigned>(tiles),
                   static_cast<unsigned>(num_units(params.batch, kTiles * kTileTokens)));
-  return launch(stream, lora_expand_kernel<T, kBlocks, kChunks, kTiles>, grid, dim3(kExpandThreads),
-                0, params, split.written());
+  return launch(stream, lora_expand_kernel<T, kWarps, kBlocks, kChunks, kTiles>, grid,
+                dim3(32 * kWarps), 0, params, split.written());
 }
 
 template <typename T>
@@ -395,21 +398,21 @@ int32_t launch_expand(void* stream, const LoraExpandParams& params, const LoraSp
   const int32_t rank = params.batch.max_lora_rank > 0 ? params.batch.max_lora_rank : 64;
   if (is_prefill(params.batch)) {
     constexpr int kTiles = kPrefillTokens / kTileTokens;
-    if (rank <= 16) return launch_tiles<T, 1, 1, kTiles>(stream, params, split);
-    if (rank <= 32) return launch_tiles<T, 1, 2, kTiles>(stream, params, split);
-    return launch_tiles<T, 1, 4, kTiles>(stream, params, split);
+    if (rank <= 16) return launch_tiles<T, 4, 1, 1, kTiles>(stream, params, split);
+    if (rank <= 32) return launch_tiles<T, 4, 1, 2, kTiles>(stream, params, split);
+    return launch_tiles<T, 4, 1, 4, kTiles>(stream, params, split);
   }
   int64_t tasks = 0;
   for (int32_t j = 0; j < params.num_fused; ++j)
     tasks += num_units(params.batch, kTileTokens) * ceil_div(params.out_dim[j], 512);
   if (is_stream_worth_it(stream, params.batch, tasks)) return stream_expand(stream, params, split);
   // A block asks for some 16 to 32 KB of B at once, less where there are few of them.
-  const bool is_small = params.batch.num_tokens <= 16;
-  if (rank <= 16 && is_small) return launch_tiles<T, 1, 1, 1>(stream, params, split);
-  if (rank <= 16) return launch_tiles<T, 4, 1, 1>(stream, params, split);
-  if (rank <= 32 && is_small) return launch_tiles<T, 1, 2, 1>(stream, params, split);
-  if (rank <= 32) return launch_tiles<T, 2, 2, 1>(stream, params, split);
-  return launch_tiles<T, 1, 4, 1>(stream, params, split);
+  const bool is_small = params.batch.num_tokens <= 4;
+  if (rank <= 16 && is_small) return launch_tiles<T, 4, 1, 1, 1>(stream, params, split);
+  if (rank <= 16) return launch_tiles<T, 8, 2, 1, 1>(stream, params, split);
+  if (rank <= 32 && is_small) return launch_tiles<T, 4, 1, 2, 1>(stream, params, split);
+  if (rank <= 32) return launch_tiles<T, 8, 1, 2, 1>(stream, params, split);
+  return launch_tiles<T, 4, 1, 4, 1>(stream, params, split);
 }
 
 // 16-byte accesses of y and B need this; B's own place in its page is seen in the kernel.

@@ -93,14 +93,15 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 4 || kRankTiles == 1 ? 
       const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
       const core::LoraModule* module =
           module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
-      ranks = module->lora_rank - r0;
+      const ModuleHead head = load_head(module, &module->a);
+      ranks = head.lora_rank - r0;
       if (ranks <= 0) {
         ++e;
         r0 = first_rank;
         continue;
       }
       const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
-                                   p.batch.pages + adapter.page_offset, module->a, p.in_dim);
+                                   p.batch.pages + adapter.page_offset, head.begin, p.in_dim);
       is_aligned = run.is_aligned();
 #pragma unroll
       for (int n = 0; n < kRankTiles; ++n) {

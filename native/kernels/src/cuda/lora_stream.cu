@@ -6,6 +6,7 @@
 // through a ring in shared memory without a gap. A thread copies into the ring what it reads from
 // it itself, so the stream needs no barrier.
 #include <algorithm>
+#include <cstdlib>
 
 #include "src/cuda/lora_common.cuh"
 
@@ -489,7 +490,19 @@ __global__ void __launch_bounds__(kStreamThreads, kBlocksAnSm)
         if (group + down >= task.count || r >= task.ranks) return sum;
         const float* from = p.t + task.t + static_cast<int64_t>(group + down) * task.t_stride + r;
         const bool has_second = r + 1 < task.ranks;
-#pragma unroll 4
+        if (parts == 4 && has_second) {
+          float2 of_part[4];
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            of_part[i] = make_float2(from[i * p.t_stride], from[i * p.t_stride + 1]);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            sum.x += of_part[i].x;
+            sum.y += of_part[i].y;
+          }
+          return sum;
+        }
+#pragma unroll 1
         for (int32_t part = 0; part < parts; ++part) {
           sum.x += from[part * p.t_stride];
           if (has_second) sum.y += from[part * p.t_stride + 1];
@@ -617,7 +630,9 @@ int32_t launch_expand(void* stream, const LoraExpandParams& params, const LoraSp
 // A block's last task has no other beside it: with few tasks a block, short-lived blocks that the
 // card hands out as others end are the better balance.
 bool is_stream_worth_it(void* stream, const LoraBatch& batch, int64_t tasks) {
-  return batch.num_tokens > kTileTokens && tasks >= 3 * stream_blocks(stream);
+  static const char* const least = std::getenv("SLORA_LORA_STREAM");
+  static const double tasks_a_block = least ? std::atof(least) : 3;
+  return batch.num_tokens > kTileTokens && tasks >= tasks_a_block * stream_blocks(stream);
 }
 
 int32_t stream_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split) {
