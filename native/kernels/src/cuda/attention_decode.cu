@@ -305,9 +305,10 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   float* const sent = shared_acc + kWarps * splits.heads_a_block * kAccStride;
 
   // ---- their sum, in the order of the warps, four elements a thread
-  const int32_t pieces = d / 4;
-  for (int32_t i = threadIdx.x; i < num_heads * pieces; i += kWarps * 32) {
-    const int32_t head = i / pieces, e = i % pieces * 4;
+  constexpr int32_t kPieces = kD / 4;
+  for (int32_t i = threadIdx.x; i < num_heads * kPieces; i += kWarps * 32) {
+    const int32_t head = i / kPieces, e = i % kPieces * 4;
+    if (e >= d) continue;
     float most = shared_max[0][head];  // warp 0 has a chunk
 #pragma unroll
     for (int w = 1; w < kWarps; ++w) most = fmaxf(most, shared_max[w][head]);
@@ -347,8 +348,9 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   // ---- the cluster's sum, in the order of the splits; each block some of the heads
   cluster_sync();  // every block's parts have come
   const int32_t own_heads = (num_heads - split + context.num_splits - 1) / context.num_splits;
-  for (int32_t i = threadIdx.x; i < own_heads * pieces; i += kWarps * 32) {
-    const int32_t head = split + i / pieces * context.num_splits, e = i % pieces * 4;
+  for (int32_t i = threadIdx.x; i < own_heads * kPieces; i += kWarps * 32) {
+    const int32_t head = split + i / kPieces * context.num_splits, e = i % kPieces * 4;
+    if (e >= d) continue;
     float most = SLORA_NEGATIVE_INFINITY;
     for (int32_t r = 0; r < context.num_splits; ++r) most = fmaxf(most, shared_stats[r][head].x);
     float total = 0.0f;
