@@ -327,7 +327,7 @@ TEST_F(CudaSampleTest, ManyRowsOfLargeVocabulariesInAnyOrder) {
   for (int32_t trial = 0; trial < 3; ++trial) {
     for (const auto& [vocab, num_rows] : shapes) {
       Call call = random_call(vocab, 3);
-      call.history.resize(static_cast<size_t>(num_rows) * 40, 1);
+      call.history.resize(static_cast<size_t>(std::max(num_rows, 3)) * 40, 1);
       for (int32_t i = 3; i < num_rows; ++i) {
         call.rows.push_back(call.rows[static_cast<size_t>(i % 3)]);
         call.rows.back().history_slot = i;

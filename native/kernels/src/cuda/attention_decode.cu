@@ -77,11 +77,12 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   constexpr int kVLoads = kD / 64;
   constexpr int kHeads = 8 * kHeadTiles;
   constexpr int kAccStride = kD + 4;
-  extern __shared__ float shared_acc[];  // [kWarps, kHeads, kAccStride]
+  // [kWarps, heads_a_block, kAccStride]; then what the cluster's blocks send this one for the heads
+  // that it adds up: [cluster, heads_a_block, kAccStride]
+  extern __shared__ __align__(16) float shared_acc[];
   __shared__ float shared_max[kWarps][kHeads];
   __shared__ float shared_sum[kWarps][kHeads];
-  __shared__ float2 shared_stats[kHeads];  // of the block: what its cluster reads
-  __shared__ __align__(16) float shared_part[kHeads][kAccStride];
+  __shared__ float2 shared_stats[kMaxCluster][kHeads];
   allow_next();
 
   const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -103,19 +104,25 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   int32_t chunk = context.first_chunk + split * context.chunks_a_split + warp;
   const int32_t* table = params.page_table + s * params.page_table_stride;
   const bool is_active = context.position >= 0 && split < context.num_splits;
+  // Of a chunk within its page; pages of one chunk are the usual case.
+  const int32_t chunks_a_page = params.tokens_per_page / kChunk;
+  const auto page_of = [&](int32_t of) {
+    return table[chunks_a_page == 1 ? of : of / chunks_a_page];
+  };
+  const auto slot_of = [&](int32_t of) {
+    return chunks_a_page == 1 ? 0 : of % chunks_a_page * kChunk;
+  };
   int32_t next_page = 0;
-  if (kIsWhole && is_active && chunk < end_chunk)
-    next_page = table[chunk * kChunk / params.tokens_per_page];
+  if (kIsWhole && is_active && chunk < end_chunk) next_page = page_of(chunk);
 
-  const int64_t row_bytes = static_cast<int64_t>(params.num_kv_heads) * d * sizeof(T);
-  const int64_t v_offset = params.tokens_per_page * row_bytes;
+  const auto row_bytes = static_cast<int32_t>(params.num_kv_heads * d * sizeof(T));
+  const int64_t v_offset = int64_t{params.tokens_per_page} * row_bytes;
   const uint8_t* slice = params.slice + static_cast<int64_t>(kv_head) * d * sizeof(T);
   // The kernel before writes one position of these; the L2 cache is where its stores meet our
   // loads, so asking for the first chunk there is always right.
   if (kIsWhole && is_active && chunk < end_chunk) {
     const int32_t first = chunk * kChunk;
-    const int32_t slot = first % params.tokens_per_page;
-    const uint8_t* base = slice + next_page * params.page_bytes + slot * row_bytes;
+    const uint8_t* base = slice + next_page * params.page_bytes + slot_of(chunk) * row_bytes;
     const int32_t last = min(kChunk, context.position + 1 - first);
     constexpr int kSectors = kD / 16;
 #pragma unroll
@@ -126,11 +133,13 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
       prefetch_l2(base + v_offset + row * row_bytes + sector * 32);
     }
   }
+  const bool is_cluster = splits.is_cluster && context.position >= 0 && context.num_splits > 1;
+  if (is_cluster) cluster_arrive();
   wait_for_inputs();
   if (!is_active) {
     // The cluster's barriers want all of its blocks.
-    if (splits.is_cluster && context.position >= 0 && context.num_splits > 1) {
-      cluster_sync();
+    if (is_cluster) {
+      cluster_wait();
       cluster_sync();
     }
     return;
@@ -161,45 +170,42 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   }
   const ScoreScale scale(params);
 
+  // A lane's 16 bytes of a row. Past the head's end they repeat its last: Q is 0 there, and what V
+  // gives is not stored.
+  const int32_t last_piece = d / 8 - 1;
+  int32_t k_piece[kKLoads], v_piece[kVLoads];
+#pragma unroll
+  for (int j = 0; j < kKLoads; ++j) k_piece[j] = min(4 * j + c, last_piece) * 16;
+#pragma unroll
+  for (int j = 0; j < kVLoads; ++j) v_piece[j] = min(8 * j + g, last_piece) * 16;
+
   for (; chunk < end_chunk; chunk += kWarps) {
-    // ---- ask for 16 positions of K and V
+    // ---- ask for 16 positions of K and V. Those out of range are masked; one in range stands in.
     const int32_t first = chunk * kChunk;
+    const int32_t least = max(context.begin - first, 0);
+    const int32_t most_i = min(context.position - first, kChunk - 1);
     const uint8_t* chunk_base = nullptr;
     if (kIsWhole) {
-      const int32_t slot = first % params.tokens_per_page;
-      chunk_base = slice + next_page * params.page_bytes + slot * row_bytes;
-      if (chunk + kWarps < end_chunk)
-        next_page = table[(first + kWarps * kChunk) / params.tokens_per_page];
+      chunk_base = slice + next_page * params.page_bytes + slot_of(chunk) * row_bytes;
+      if (chunk + kWarps < end_chunk) next_page = page_of(chunk + kWarps);
     }
     const auto row_of = [&](int32_t i) {
-      return kIsWhole ? chunk_base + i * row_bytes
-                      : slice + position_offset(params, s, first + i, row_bytes);
-    };
-    const auto is_valid = [&](int32_t i) {
-      return first + i >= context.begin && first + i <= context.position;
+      const int32_t in_range = min(max(i, least), most_i);
+      return kIsWhole ? chunk_base + in_range * row_bytes
+                      : slice + position_offset(params, s, first + in_range, row_bytes);
     };
     uint4 k[2][kKLoads], v[4][kVLoads];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const int32_t i = g + 8 * r;
-      const bool valid = is_valid(i);
-      const uint8_t* row = valid ? row_of(i) : nullptr;
+      const uint8_t* row = row_of(g + 8 * r);
 #pragma unroll
-      for (int j = 0; j < kKLoads; ++j) {
-        const int32_t piece = 4 * j + c;
-        k[r][j] = valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
-      }
+      for (int j = 0; j < kKLoads; ++j) k[r][j] = load_once(row + k_piece[j]);
     }
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      const int32_t i = 2 * c + (r & 1) + 8 * (r >> 1);
-      const bool valid = is_valid(i);
-      const uint8_t* row = valid ? row_of(i) + v_offset : nullptr;
+      const uint8_t* row = row_of(2 * c + (r & 1) + 8 * (r >> 1)) + v_offset;
 #pragma unroll
-      for (int j = 0; j < kVLoads; ++j) {
-        const int32_t piece = 8 * j + g;
-        v[r][j] = valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
-      }
+      for (int j = 0; j < kVLoads; ++j) v[r][j] = load_once(row + v_piece[j]);
     }
 
     // ---- S^T = K Q^T
@@ -219,7 +225,8 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
 
     // ---- softmax: a lane has positions g and g + 8 of heads 2c and 2c + 1
     uint32_t p[kHeadTiles][2];
-    const bool is_valid0 = is_valid(g), is_valid1 = is_valid(g + 8);
+    const bool is_valid0 = g >= least && g <= most_i;
+    const bool is_valid1 = g + 8 >= least && g + 8 <= most_i;
 #pragma unroll
     for (int n = 0; n < kHeadTiles; ++n) {
       float e[4];
@@ -282,7 +289,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
         shared_sum[warp][head] = total;
       }
       if (head >= num_heads) continue;
-      float* to = shared_acc + (warp * kHeads + head) * kAccStride;
+      float* to = shared_acc + (warp * splits.heads_a_block + head) * kAccStride;
 #pragma unroll
       for (int j = 0; j < kVLoads; ++j) {
 #pragma unroll
@@ -293,12 +300,15 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
       }
     }
   }
-  __syncthreads();  // every warp's part is in shared memory
+  __syncthreads();                 // every warp's part is in shared memory
+  if (is_cluster) cluster_wait();  // all blocks of the cluster run: their shared memory is there
+  float* const sent = shared_acc + kWarps * splits.heads_a_block * kAccStride;
 
   // ---- their sum, in the order of the warps, four elements a thread
-  const int32_t pieces = d / 4;
-  for (int32_t i = threadIdx.x; i < num_heads * pieces; i += kWarps * 32) {
-    const int32_t head = i / pieces, e = i % pieces * 4;
+  constexpr int32_t kPieces = kD / 4;
+  for (int32_t i = threadIdx.x; i < num_heads * kPieces; i += kWarps * 32) {
+    const int32_t head = i / kPieces, e = i % kPieces * 4;
+    if (e >= d) continue;
     float most = shared_max[0][head];  // warp 0 has a chunk
 #pragma unroll
     for (int w = 1; w < kWarps; ++w) most = fmaxf(most, shared_max[w][head]);
@@ -307,8 +317,8 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) {
       const float factor = exp2_fast(shared_max[w][head] - most);
-      const float4 part =
-          *reinterpret_cast<const float4*>(shared_acc + (w * kHeads + head) * kAccStride + e);
+      const float4 part = *reinterpret_cast<const float4*>(
+          shared_acc + (w * splits.heads_a_block + head) * kAccStride + e);
       total += factor * shared_sum[w][head];
       value.x += factor * part.x;
       value.y += factor * part.y;
@@ -321,38 +331,36 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
       const uint2 out = make_uint2(pack2<T>(value.x * inverse, value.y * inverse),
                                    pack2<T>(value.z * inverse, value.w * inverse));
       *reinterpret_cast<uint2*>(static_cast<T*>(params.out) + out_head * d + e) = out;
-    } else if (splits.is_cluster) {
-      if (e == 0) shared_stats[head] = make_float2(most, total);
-      *reinterpret_cast<float4*>(&shared_part[head][e]) = value;
+    } else if (is_cluster) {
+      // To the block that adds up this head.
+      const int32_t owner = head % context.num_splits;
+      if (e == 0) *remote(&shared_stats[split][head], owner) = make_float2(most, total);
+      float* to = sent + (split * splits.heads_a_block + head) * kAccStride + e;
+      *reinterpret_cast<float4*>(remote(to, owner)) = value;
     } else {
       const int64_t slot = splits.slot(params, s, token, first_head + head) + split;
       if (e == 0) splits.stats[slot] = make_float2(most, total);
       *reinterpret_cast<float4*>(splits.partial + slot * d + e) = value;
     }
   }
-  if (!splits.is_cluster || context.num_splits == 1) return;
+  if (!is_cluster) return;
 
-  // ---- the cluster's sum, in the order of the splits; each block some of the elements
-  cluster_sync();  // every block's part is in its shared memory
-  for (int32_t i = split * kWarps * 32 + threadIdx.x; i < num_heads * pieces;
-       i += context.num_splits * kWarps * 32) {
-    const int32_t head = i / pieces, e = i % pieces * 4;
-    float2 stats[kMaxCluster];
+  // ---- the cluster's sum, in the order of the splits; each block some of the heads
+  cluster_sync();  // every block's parts have come
+  const int32_t own_heads = (num_heads - split + context.num_splits - 1) / context.num_splits;
+  for (int32_t i = threadIdx.x; i < own_heads * kPieces; i += kWarps * 32) {
+    const int32_t head = split + i / kPieces * context.num_splits, e = i % kPieces * 4;
+    if (e >= d) continue;
     float most = SLORA_NEGATIVE_INFINITY;
-#pragma unroll
-    for (int r = 0; r < kMaxCluster; ++r) {
-      if (r >= context.num_splits) continue;
-      stats[r] = *remote(&shared_stats[head], r);
-      most = fmaxf(most, stats[r].x);
-    }
+    for (int32_t r = 0; r < context.num_splits; ++r) most = fmaxf(most, shared_stats[r][head].x);
     float total = 0.0f;
     float4 value = make_float4(0, 0, 0, 0);
-#pragma unroll
-    for (int r = 0; r < kMaxCluster; ++r) {
-      if (r >= context.num_splits) continue;
-      const float4 part = *reinterpret_cast<const float4*>(remote(&shared_part[head][e], r));
-      const float factor = exp2_fast(stats[r].x - most);
-      total += factor * stats[r].y;
+    for (int32_t r = 0; r < context.num_splits; ++r) {
+      const float2 stats = shared_stats[r][head];
+      const float4 part = *reinterpret_cast<const float4*>(
+          sent + (r * splits.heads_a_block + head) * kAccStride + e);
+      const float factor = exp2_fast(stats.x - most);
+      total += factor * stats.y;
       value.x += factor * part.x;
       value.y += factor * part.y;
       value.z += factor * part.z;
@@ -364,7 +372,6 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
     *reinterpret_cast<uint2*>(static_cast<T*>(params.out) +
                               (token * params.num_heads + first_head + head) * d + e) = out;
   }
-  cluster_sync();  // no block leaves while another reads its part
 }
 
 // Semantics  the splits' partial results of (row, head) made one, in the order of the splits
@@ -449,11 +456,15 @@ int32_t launch_decode(void* stream, const AttentionParams& params, int32_t heads
   const auto kernel = params.tokens_per_page % kChunk == 0
                           ? attention_decode_kernel<T, kD, kHeadTiles, true, kWarps>
                           : attention_decode_kernel<T, kD, kHeadTiles, false, kWarps>;
-  constexpr size_t kSharedBytes = size_t{kWarps} * 8 * kHeadTiles * (kD + 4) * sizeof(float);
-  int32_t status = allow_shared(kernel, kSharedBytes);
+  const int64_t parts = kWarps + (splits.is_cluster && splits.count > 1 ? splits.count : 0);
+  const auto shared_bytes = static_cast<size_t>(parts * heads_a_block * (kD + 4)) * sizeof(float);
+  // What any launch may need, so that no order of launches matters.
+  constexpr size_t kMostShared = sizeof(float) * (kWarps + kMaxCluster) * 8 * kHeadTiles * (kD + 4);
+  int32_t status = device::cuda::status_of(cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMostShared)));
   if (status != kOk) return status;
   const dim3 grid(splits.count, static_cast<unsigned>(heads_of_blocks), params.num_rows);
-  status = launch(stream, kernel, grid, dim3(kWarps * 32), kSharedBytes,
+  status = launch(stream, kernel, grid, dim3(kWarps * 32), shared_bytes,
                   splits.is_cluster ? splits.count : 1, params, splits);
   if (status != kOk || splits.count == 1 || splits.is_cluster) return status;
   constexpr int kThreads = 128;

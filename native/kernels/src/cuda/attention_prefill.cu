@@ -23,6 +23,11 @@ struct Shape {
   static constexpr int kTileBytes = kPositions * kStride;
   static constexpr int kQBytes = kRows * kStride;
   static constexpr int kOffsetsBytes = 2 * kPositions * 4;
+  // A thread copies one 16-byte piece of every kRowsAPass-th row.
+  static constexpr int kPieces = kD / 8;
+  static constexpr int kRowsAPass = kD == 64 ? 16 : kD == 256 ? 4 : 8;
+  static constexpr int kCopies = kPositions / kRowsAPass;
+  static_assert(kRowsAPass * kPieces <= kThreads && kCopies % 4 == 0);
   static constexpr int kSharedBytes = kOffsetsBytes + kQBytes + 4 * kTileBytes;
 };
 
@@ -30,6 +35,7 @@ struct Tiling {
   int32_t heads_a_tile;
   int32_t tokens_a_tile;
   int32_t min_tokens;  // of a row that this launch serves
+  int32_t page_shift;  // log2 of tokens_per_page; -1: no power of two
 };
 
 struct Tile {
@@ -82,7 +88,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   using S = Shape<kD>;
   constexpr int kRowTiles = S::kRowTiles;
   constexpr int kColumnTiles = S::kPositions / 8;
-  constexpr int kPieces = kD / 8;  // 16-byte pieces of a row
+  constexpr int kPieces = S::kPieces;
   extern __shared__ __align__(16) uint8_t shared[];
   auto* const shared_offsets = reinterpret_cast<uint32_t*>(shared);  // [2, kPositions]
   const uint32_t q_address = shared_address(shared + S::kOffsetsBytes);
@@ -97,6 +103,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int32_t group_begin = (blockIdx.x % parts) * tiling.heads_a_tile;
   const int32_t num_heads = min(tiling.heads_a_tile, group - group_begin);
   const int32_t first_head = kv_head * group + group_begin;
+  // row / num_heads of the few rows of a tile: exact while both are below 256.
+  const int32_t reciprocal = (65536 + num_heads - 1) / num_heads;
+  const auto token_of = [&](int32_t row) { return row * reciprocal >> 16; };
 
   // ---- which tile: every warp finds it itself, from tables that copies wrote
   const Tile tile = find_tile(params, tiling, blockIdx.y);
@@ -112,35 +121,50 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   const int64_t row_bytes = static_cast<int64_t>(params.num_kv_heads) * d * sizeof(T);
   const int64_t v_offset = params.tokens_per_page * row_bytes;
+  const int32_t* const table = params.page_table + tile.row * params.page_table_stride;
   const uint8_t* slice = params.slice + static_cast<int64_t>(kv_head) * d * sizeof(T);
 
-  // Where a step's positions lie in the slice, in 16 bytes. Positions that no token of the tile
-  // sees are masked, and their pages may be gone: the nearest one that is seen stands in.
+  // Where a step's positions lie in the slice, in 16 bytes, those of a copying thread side by side.
+  // Positions that no token of the tile sees are masked, and their pages may be gone: the nearest
+  // one that is seen stands in.
   const auto find_offsets = [&](int32_t step) {
     if (threadIdx.x >= S::kPositions) return;
-    const int32_t position = aligned_begin + step * S::kPositions + threadIdx.x;
-    shared_offsets[(step & 1) * S::kPositions + threadIdx.x] = static_cast<uint32_t>(
-        position_offset(params, tile.row, min(max(position, begin), end - 1), row_bytes) / 16);
+    const int32_t row = threadIdx.x;
+    const int32_t position = min(max(aligned_begin + step * S::kPositions + row, begin), end - 1);
+    const int32_t page_idx =
+        tiling.page_shift >= 0 ? position >> tiling.page_shift : position / params.tokens_per_page;
+    const int32_t slot = position - page_idx * params.tokens_per_page;
+    const int64_t offset = table[page_idx] * params.page_bytes + slot * row_bytes;
+    shared_offsets[(step & 1) * S::kPositions + row % S::kRowsAPass * S::kCopies +
+                   row / S::kRowsAPass] = static_cast<uint32_t>(offset / 16);
   };
+  // Pieces past the head's end repeat its last: Q is 0 there, and what V gives is not stored.
+  const int32_t copy_row = threadIdx.x / kPieces, copy_piece = threadIdx.x % kPieces;
+  const uint8_t* const k_from = slice + min(copy_piece, d / 8 - 1) * 16;
+  const uint8_t* const v_from = k_from + v_offset;
+  const uint32_t copy_to = kv_address + copy_row * S::kStride + copy_piece * 16;
   const auto copy_kv = [&](int32_t step) {
-    const uint32_t to = kv_address + (step & 1) * 2 * S::kTileBytes;
+    if (copy_row >= S::kRowsAPass) return;
+    const uint32_t to = copy_to + (step & 1) * 2 * S::kTileBytes;
+    const auto* offsets = reinterpret_cast<const uint4*>(
+        shared_offsets + (step & 1) * S::kPositions + copy_row * S::kCopies);
 #pragma unroll
-    for (int i = 0; i < S::kPositions * kPieces / kThreads; ++i) {
-      const int32_t idx = i * kThreads + threadIdx.x;
-      const int32_t row = idx / kPieces, piece = idx % kPieces;
-      const uint8_t* from =
-          slice + piece * 16 +
-          static_cast<uint64_t>(shared_offsets[(step & 1) * S::kPositions + row]) * 16;
-      const bool is_valid = piece * 8 < d;
-      copy_async16(to + row * S::kStride + piece * 16, from, is_valid);
-      copy_async16(to + S::kTileBytes + row * S::kStride + piece * 16, from + v_offset, is_valid);
+    for (int i = 0; i < S::kCopies / 4; ++i) {
+      const uint4 four = offsets[i];
+      const uint32_t each[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const uint32_t row_to = to + (4 * i + j) * S::kRowsAPass * S::kStride;
+        copy_async16(row_to, k_from + uint64_t{each[j]} * 16);
+        copy_async16(row_to + S::kTileBytes, v_from + uint64_t{each[j]} * 16);
+      }
     }
   };
 
   // ---- the tile's queries and the first step
   for (int32_t idx = threadIdx.x; idx < S::kRows * kPieces; idx += kThreads) {
     const int32_t row = idx / kPieces, piece = idx % kPieces;
-    const int32_t token = row / num_heads;
+    const int32_t token = token_of(row);
     const bool is_valid = row < num_pairs && piece * 8 < d;
     const T* from = static_cast<const T*>(params.q);
     if (is_valid) {
@@ -166,7 +190,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       const int32_t row = warp * 16 * kRowTiles + m * 16 + h * 8 + g;
       // Rows past the tile repeat its last token; they are not stored.
       row_position[m][h] =
-          params.token_position[tile.first_token + min(row / num_heads, tile.num_tokens - 1)];
+          params.token_position[tile.first_token + min(token_of(row), tile.num_tokens - 1)];
       largest[m][h] = SLORA_NEGATIVE_INFINITY;
       sum[m][h] = 0.0f;
     }
@@ -341,7 +365,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       const float inverse = 1.0f / total;
       const int32_t row = warp * 16 * kRowTiles + m * 16 + h * 8 + g;
       if (row >= num_pairs) continue;
-      const int32_t token = row / num_heads;
+      const int32_t token = token_of(row);
       T* out = static_cast<T*>(params.out) +
                (static_cast<int64_t>(tile.first_token + token) * params.num_heads + first_head +
                 row - token * num_heads) *
@@ -366,6 +390,10 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
   tiling.heads_a_tile = std::min(group, S::kRows);
   tiling.tokens_a_tile = S::kRows / tiling.heads_a_tile;
   tiling.min_tokens = min_tokens;
+  tiling.page_shift = -1;
+  for (int32_t shift = 0; shift < 31; ++shift) {
+    if (params.tokens_per_page == 1 << shift) tiling.page_shift = shift;
+  }
   const auto kernel = attention_prefill_kernel<T, kD>;
   const int32_t status = allow_shared(kernel, S::kSharedBytes);
   if (status != kOk) return status;

@@ -15,18 +15,26 @@ __device__ __forceinline__ int32_t cluster_rank() {
   return 0;
 #endif
 }
-// Also a barrier of the block.
-__device__ __forceinline__ void cluster_sync() {
+// The two halves of a barrier of the cluster: arrival releases, the wait acquires, in shared memory
+// of the whole cluster. Every thread of every block calls both.
+__device__ __forceinline__ void cluster_arrive() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  // Arrival releases, the wait acquires, in shared memory of the whole cluster.
   __syncwarp();
-  asm volatile(
-      "barrier.cluster.arrive.aligned;\n\t"
-      "barrier.cluster.wait.aligned;" ::
-          : "memory");
+  asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void cluster_wait() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  __syncwarp();
+  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 #else
   __syncthreads();
 #endif
+}
+// Also a barrier of the block.
+__device__ __forceinline__ void cluster_sync() {
+  cluster_arrive();
+  cluster_wait();
 }
 // Where block `rank` of the cluster has what this block has at `mine`, in shared memory.
 template <typename T>
