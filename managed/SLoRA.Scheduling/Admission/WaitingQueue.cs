@@ -19,13 +19,25 @@ internal sealed class WaitingQueue
         _ring[(_head + Count++) & (_ring.Length - 1)] = sequence;
     }
 
-    public void PushFront(ScheduledSequence sequence)
+    /// One that was started before comes back, to its place by age among those that did. They do not come back in order
+    /// of age: a younger one with a row in flight gives way later than an older one without.
+    public void Return(ScheduledSequence sequence)
     {
         EnsureRoom();
         _head = (_head - 1) & (_ring.Length - 1);
-        _ring[_head] = sequence;
+        var place = 0;
+        for (; place < Count && IsBefore(this[place + 1], sequence); place++)
+        {
+            _ring[(_head + place) & (_ring.Length - 1)] = this[place + 1];
+        }
+
+        _ring[(_head + place) & (_ring.Length - 1)] = sequence;
         Count++;
     }
+
+    // Whoever has a slot goes first, for it can go on without one becoming free.
+    private static bool IsBefore(ScheduledSequence waiting, ScheduledSequence returning) =>
+        waiting.HasSlot == returning.HasSlot ? waiting.Arrival < returning.Arrival : waiting.HasSlot;
 
     public void RemoveAt(int index)
     {

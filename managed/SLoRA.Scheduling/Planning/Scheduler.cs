@@ -163,7 +163,7 @@ internal sealed class Scheduler
         _running.Remove(sequence);
         GiveSlot(sequence);
         sequence.Phase = SequencePhase.Queued;
-        _queue.PushFront(sequence);
+        _queue.Return(sequence);
         _holdAdmission = _rowsInFlight > 0 || _running.Count > 0;
     }
 
@@ -216,7 +216,7 @@ internal sealed class Scheduler
 
     private void PreemptCondemned(BatchPlan plan, ref PageBudget budget)
     {
-        // Latest first, each to the queue's front: so they wait in order of age.
+        // From the end, for preemption shortens the list.
         for (var i = _running.Count - 1; i >= 0; i--)
         {
             if (_running[i].Phase == SequencePhase.Condemned && CanPreempt(_running[i]))
@@ -237,7 +237,7 @@ internal sealed class Scheduler
         sequence.NumComputed = 0;
         sequence.Preemptions++;
         sequence.Phase = SequencePhase.Queued;
-        _queue.PushFront(sequence);
+        _queue.Return(sequence);
         plan.PreemptedList.Add(sequence);
     }
 

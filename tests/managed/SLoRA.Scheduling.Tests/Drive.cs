@@ -38,6 +38,8 @@ internal sealed class Drive
 
     public Dictionary<ulong, int> Sampled { get; } = [];
 
+    public HashSet<ulong> RunningIds => [.. _live.Values.Where(tracked => tracked.Phase != SequencePhase.Queued).Select(tracked => tracked.Id.Value)];
+
     public void Arrive(ulong id, Job job)
     {
         var uses = job.Adapters.Select(adapter => Scheduler.Adapters.GetOrAdd(new AdapterId((ulong)adapter), _adapterPages(adapter))).ToArray();
@@ -85,7 +87,9 @@ internal sealed class Drive
             Scheduler.ObservePool(Engine.Pool);
         }
 
+        var waiting = _live.Values.Where(tracked => tracked.Phase == SequencePhase.Queued).ToList();
         var plan = Scheduler.Plan();
+        CheckOrderOfStarts(waiting, plan);
         foreach (var sequence in plan.Preempted)
         {
             Engine.Preempt(sequence.Id.Value);
@@ -117,6 +121,15 @@ internal sealed class Drive
         }
 
         return false;
+    }
+
+    // Whoever starts, for the first time or again after preemption, came before all who still wait: a preempted request
+    // keeps its place.
+    private static void CheckOrderOfStarts(List<Tracked> waiting, BatchPlan plan)
+    {
+        var started = waiting.Where(tracked => plan.Sequences.Contains(tracked)).Select(tracked => tracked.Id.Value).ToList();
+        var left = waiting.Where(tracked => tracked.Phase == SequencePhase.Queued).Select(tracked => tracked.Id.Value).ToList();
+        Assert.True(started.Count == 0 || left.Count == 0 || started.Max() < left.Min(), $"{string.Join(",", started)} started before {string.Join(",", left)}");
     }
 
     private void CollectOne()

@@ -19,17 +19,30 @@ public class SchedulerTests
 
     private static BatchPlan Step(Scheduler scheduler, int pages = 1000)
     {
+        var plan = Submit(scheduler, pages);
+        Collect(scheduler, plan);
+        return plan;
+    }
+
+    private static BatchPlan Submit(Scheduler scheduler, int pages)
+    {
         scheduler.ObservePool(new PoolState(pages, 0));
         var plan = scheduler.Plan();
         scheduler.Commit(plan);
+        return plan;
+    }
+
+    private static void Collect(Scheduler scheduler, BatchPlan plan)
+    {
         foreach (var sequence in plan.Sequences)
         {
             scheduler.Complete(sequence);
         }
 
         Scheduler.Recycle(plan);
-        return plan;
     }
+
+    private static IEnumerable<ulong> Ids(BatchPlan plan) => plan.Rows.ToArray().Select(row => row.SequenceId);
 
     [Fact]
     public void A_new_request_joins_the_next_step_beside_decoding_ones()
@@ -86,6 +99,82 @@ public class SchedulerTests
         drive.Run([Prompt(8, 20), Prompt(8, 20), Prompt(8, 20)]);
         Assert.True(drive.Preemptions > 0);
         Assert.Equal([1UL, 2UL, 3UL], drive.FinishOrder);
+    }
+
+    [Fact]
+    public void A_preempted_request_goes_before_all_that_wait_and_keeps_its_age()
+    {
+        // Three run on six pages and four more wait. When the first needs a third page, the third gives way; then the
+        // second. Both are started again in order of age before any of the four, though these came long before them to
+        // the queue.
+        var drive = new Drive(Limits(pages: 6, rows: 3));
+        foreach (var id in new ulong[] { 1, 2, 3, 4, 5, 6, 7 })
+        {
+            drive.Arrive(id, Prompt(4, 16));
+        }
+
+        var starts = new List<ulong>();
+        var runs = new HashSet<ulong>();
+        for (var step = 0; drive.FinishOrder.Count < 7; step++)
+        {
+            Assert.True(step < 2000);
+            drive.Round();
+            var running = drive.RunningIds;
+            starts.AddRange(running.Except(runs).Order());
+            runs = running;
+        }
+
+        Assert.Equal([1UL, 2UL, 3UL], starts.Take(3));
+        var again = starts.Skip(3).Take(2).ToArray();
+        Assert.True(drive.Preemptions >= 2);
+        Assert.Equal([2UL, 3UL], again);
+        Assert.Equal([1UL, 2UL, 3UL, 4UL, 5UL, 6UL, 7UL], drive.FinishOrder);
+    }
+
+    [Fact]
+    public void One_preempted_late_takes_its_place_behind_an_older_one_preempted_before()
+    {
+        // 3 has no row in the step in flight, for its adapter is cold; 4 has. So 3 gives way at once and 4 only when the
+        // step is collected, with 2, which found no room either.
+        var drive = new Drive(Limits(chunk: 16));
+        var scheduler = drive.Scheduler;
+        drive.Arrive(1, Prompt(4, 9));
+        Step(scheduler);
+        drive.Arrive(2, Prompt(60, 9));
+        drive.Arrive(3, Prompt(4, 9, 7));
+        drive.Arrive(4, Prompt(4, 9));
+        Assert.Equal([1UL, 2UL, 3UL, 4UL], Ids(Step(scheduler)));
+
+        scheduler.DeferForAdapter();
+        var inFlight = Submit(scheduler, 1000);
+        Assert.Equal([1UL, 4UL, 2UL], Ids(inFlight));
+        scheduler.DeferForAdapter();
+        var withoutPages = Submit(scheduler, 0);
+        Assert.Equal([3UL], withoutPages.Preempted.ToArray().Select(sequence => sequence.Id.Value));
+        Collect(scheduler, inFlight);
+        Collect(scheduler, withoutPages);
+        var collected = Submit(scheduler, 0);
+        Assert.Equal([4UL, 2UL], collected.Preempted.ToArray().Select(sequence => sequence.Id.Value));
+        Collect(scheduler, collected);
+
+        drive.Arrive(5, Prompt(4, 9));
+        Assert.Equal([1UL, 2UL, 3UL, 4UL, 5UL], Ids(Step(scheduler)));
+    }
+
+    [Fact]
+    public void Requests_that_found_no_slot_wait_at_the_front_in_their_order()
+    {
+        var drive = new Drive(Limits());
+        drive.Arrive(1, Prompt(4, 9));
+        drive.Arrive(2, Prompt(4, 9));
+        drive.Arrive(3, Prompt(4, 9));
+        drive.Scheduler.ObservePool(new PoolState(1000, 0));
+        foreach (var sequence in drive.Scheduler.Plan().Admitted.ToArray())
+        {
+            drive.Scheduler.Unadmit(sequence);
+        }
+
+        Assert.Equal([1UL, 2UL, 3UL], Ids(Step(drive.Scheduler)));
     }
 
     [Fact]
