@@ -56,6 +56,7 @@ function Invoke-Build { Assert-Setup; Build-Native release; Build-Managed }
 
 function Invoke-Test {
     Invoke-Build
+    Invoke-Checked bash @("tests/managed/SLoRA.Tokenizers.Tests/oracle/fetch.sh")
     Test-Native release
     Invoke-Checked dotnet @("test", "--solution", "SLoRA.sln", "-c", $Configuration, "--no-build")
 }

