@@ -6,7 +6,7 @@ param([string]$Verb = "", [Parameter(ValueFromRemainingArguments = $true)][strin
 $ErrorActionPreference = "Stop"
 Set-Location $PSScriptRoot
 
-$Verbs = "doctor build test lint format bindings demo slora bench gpu-test asan tsan pack publish package-test ci" -split " "
+$Verbs = "doctor build test lint format bindings demo slora bench gpu-test asan tsan fuzz pack publish package-test ci" -split " "
 $Configuration = "Release"
 $Cli = "managed/SLoRA.Cli/bin/$Configuration/net10.0/slora.dll"
 
@@ -103,6 +103,18 @@ function Invoke-Bench {
     Invoke-Checked out/native/release/bin/bench_step (@("--models", "bench/models", "--json", "out/bench/step.json") + $Rest)
 }
 
+function Invoke-Fuzz {
+    Assert-Setup
+    $seconds = if ($Rest.Count -gt 0) { $Rest[0] } else { "300" }
+    Build-Native fuzz
+    Invoke-Checked bash (@("tests/fuzz/run.sh", $seconds, "$PSScriptRoot/out/native/fuzz/bin") + ($Rest | Select-Object -Skip 1))
+    if ($Rest.Count -gt 1) { return }
+    $env:SLORA_FUZZ_SECONDS = $seconds
+    foreach ($project in "tests/managed/SLoRA.Tokenizers.Tests", "tests/integration/SLoRA.Integration.Tests") {
+        Invoke-Checked dotnet @("run", "--project", $project, "-c", $Configuration, "--", "-trait", "Category=Fuzz", "-parallel", "none")
+    }
+}
+
 function Invoke-Pack {
     Assert-Setup
     Build-Native release slora
@@ -146,6 +158,7 @@ switch ($Verb) {
     "gpu-test" { Invoke-Checked bash (@("tests/scripts/gpu_test.sh") + $Rest) }
     "asan" { Assert-Setup; Build-Native asan; Test-Native asan }
     "tsan" { Assert-Setup; Build-Native tsan; Test-Native tsan }
+    "fuzz" { Invoke-Fuzz }
     "pack" { Invoke-Pack }
     "publish" { Invoke-Publish }
     "package-test" { Invoke-PackageTest }

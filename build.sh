@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-readonly VERBS="doctor build test lint format bindings demo slora bench gpu-test asan tsan pack publish package-test ci"
+readonly VERBS="doctor build test lint format bindings demo slora bench gpu-test asan tsan fuzz pack publish package-test ci"
 readonly CONFIGURATION=Release
 readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
 
@@ -30,6 +30,7 @@ usage: ./build.sh VERB [ARGS]
   gpu-test   on a machine with a GPU: builds the CUDA plugin, passes the kernel and model tests on it
   asan       native tests under AddressSanitizer and UBSan
   tsan       native tests under ThreadSanitizer
+  fuzz       fuzzers of everything that reads foreign bytes   [SECONDS of each, 300; READER...]
   pack       NuGet packages with the native library, into out/packages
   publish    the server as one self-contained file and the tool as NativeAOT, into out/publish
   package-test  packs, publishes, and uses what came from empty folders outside the checkout
@@ -212,6 +213,20 @@ sanitized_tests() { # preset, environment
 
 verb_asan() { sanitized_tests asan ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; }
 verb_tsan() { sanitized_tests tsan TSAN_OPTIONS=halt_on_error=1:allocator_may_return_null=1; }
+
+# Native readers under libFuzzer, managed ones under random changes of good inputs. What is found lies in out/fuzz/findings.
+verb_fuzz() {
+  setup
+  compgen -G "/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*" >/dev/null || die "the fuzzers need clang; run: apt-get install -y clang-14 libclang-rt-14-dev"
+  local seconds=${1:-300} status=0 project
+  build_native fuzz
+  tests/fuzz/run.sh "$seconds" "$PWD/out/native/fuzz/bin" "${@:2}" || status=1
+  [ $# -le 1 ] || return $status
+  for project in tests/managed/SLoRA.Tokenizers.Tests tests/integration/SLoRA.Integration.Tests; do
+    SLORA_FUZZ_SECONDS=$seconds dotnet run --project $project -c $CONFIGURATION -- -trait Category=Fuzz -parallel none || status=1
+  done
+  return $status
+}
 
 verb_pack() {
   setup

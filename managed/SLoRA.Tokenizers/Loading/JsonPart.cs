@@ -29,7 +29,14 @@ internal readonly struct JsonPart(JsonElement element, string file, string path)
         get
         {
             Expect(JsonValueKind.Object, "an object");
-            return new JsonPart(element.TryGetProperty(key, out JsonElement child) ? child : default, File, Join(key));
+            try
+            {
+                return new JsonPart(element.TryGetProperty(key, out JsonElement child) ? child : default, File, Join(key));
+            }
+            catch (InvalidOperationException e)
+            {
+                throw BadKey(File, Path, e);
+            }
         }
     }
 
@@ -115,12 +122,15 @@ internal readonly struct JsonPart(JsonElement element, string file, string path)
             }
             catch (InvalidOperationException e)
             {
-                throw new TokenizerException("holds a key with an unpaired surrogate", file, path, null, e);
+                throw BadKey(file, path, e);
             }
 
             yield return (key, new JsonPart(property.Value, file, path.Length == 0 ? key : $"{path}.{key}"));
         }
     }
+
+    private static TokenizerException BadKey(string file, string path, Exception cause) =>
+        new("holds a key with an unpaired surrogate", file, path, null, cause);
 
     private void Expect(JsonValueKind kind, string name)
     {

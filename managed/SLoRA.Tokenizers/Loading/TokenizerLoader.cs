@@ -37,12 +37,27 @@ internal static class TokenizerLoader
         }
 
         JsonPart preTokenizer = root["pre_tokenizer"];
-        return new TokenizerParts(
+        TokenizerParts parts = new(
             NormalizerTable.Read(root["normalizer"]),
             PreTokenizerTable.Read(preTokenizer),
             BpeReader.Read(root.Require("model"), PreTokenizerTable.IsByteLevel(preTokenizer)),
             DecoderTable.Read(root["decoder"]),
             PostProcessorTable.Read(root["post_processor"]),
             AddedTokenReader.Read(root["added_tokens"]));
+        CheckTemplate(parts, root["post_processor"]);
+        return parts;
+    }
+
+    // Its ids are written out in the file: one that no token has would make every prompt a wrong one.
+    private static void CheckTemplate(TokenizerParts parts, JsonPart postProcessor)
+    {
+        HashSet<int> ids = [.. parts.Model.Vocabulary.Values, .. parts.AddedTokens.Select(token => token.Id)];
+        foreach (int id in parts.PostProcessor.Before.Concat(parts.PostProcessor.After))
+        {
+            if (!ids.Contains(id))
+            {
+                throw postProcessor.Fail($"adds the token {id}, which the vocabulary does not have");
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ public sealed class TemplateException : Exception
     }
 
     internal TemplateException(string problem, int line)
-        : base($"chat template, line {line}: {problem}")
+        : base($"chat template, line {line}: {OneLine(problem)}")
     {
         Line = line;
     }
@@ -48,6 +48,10 @@ public sealed class TemplateException : Exception
     /// template's own, and the caller's input is at fault.
     /// </summary>
     public bool RaisedByTemplate { get; }
+
+    // Problems quote the template, whose texts may run over lines.
+    private static string OneLine(string problem) =>
+        problem.Replace("\r", "\\r", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal);
 
     internal static TemplateException FromTemplate(string message, int line) => new(message, line, true);
 }

@@ -49,7 +49,8 @@ class WideWriter {
 
   template <typename T>
   const T* address(uint64_t offset) const {
-    return reinterpret_cast<const T*>(device_address_ + offset);
+    // As a number: there is no device address yet when the block is only measured.
+    return reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(device_address_) + offset);
   }
 
   const float* straight(const TensorRef& tensor) {

@@ -33,6 +33,15 @@ public sealed class ChatTemplateTests
     }
 
     [Fact]
+    public void A_problem_that_quotes_several_lines_is_told_in_one()
+    {
+        TemplateException error = Assert.Throws<TemplateException>(() => ChatTemplate.Parse("{{ x 'a\nb' }}"));
+
+        Assert.Contains("'a\\nb'", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', error.Message);
+    }
+
+    [Fact]
     public void A_template_of_another_type_is_refused_with_its_key()
     {
         using TemporaryFolder folder = new TemporaryFolder().With("tokenizer_config.json", """{"chat_template": 5}""");
