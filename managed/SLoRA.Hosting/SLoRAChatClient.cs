@@ -3,6 +3,7 @@
 using System.Globalization;
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.AI;
+using SLoRA.Hosting;
 
 namespace SLoRA;
 
@@ -13,7 +14,10 @@ public sealed class SLoRAChatClient : IChatClient
     /// <summary>Key in <c>ChatOptions.AdditionalProperties</c>: factor on the adapter's scale; a number.</summary>
     public const string AdapterScaleKey = "slora.adapter_scale";
 
-    private readonly SLoRAEngine _engine;
+    // Null where the engine was given; else it is awaited when it is first needed.
+    private readonly EngineHost? _host;
+    private readonly SLoRAEngine? _engine;
+    private readonly string _baseName;
     private readonly string? _adapter;
     private readonly ChatClientMetadata _metadata;
 
@@ -24,8 +28,17 @@ public sealed class SLoRAChatClient : IChatClient
     {
         ArgumentNullException.ThrowIfNull(engine);
         _engine = engine;
+        _baseName = engine.Info.ModelName;
         _adapter = adapter;
-        _metadata = new ChatClientMetadata("slora", null, adapter ?? engine.Info.ModelName);
+        _metadata = new ChatClientMetadata("slora", null, adapter ?? _baseName);
+    }
+
+    internal SLoRAChatClient(EngineHost host, string baseName, string? adapter)
+    {
+        _host = host;
+        _baseName = baseName;
+        _adapter = adapter;
+        _metadata = new ChatClientMetadata("slora", null, adapter ?? baseName);
     }
 
     /// <inheritdoc/>
@@ -40,7 +53,8 @@ public sealed class SLoRAChatClient : IChatClient
         var request = ToRequest(messages, options);
         var model = options?.ModelId ?? _metadata.DefaultModelId;
         var id = "chatcmpl-" + Guid.NewGuid().ToString("N");
-        await foreach (var chunk in _engine.GenerateAsync(request, cancellationToken).ConfigureAwait(false))
+        var engine = _engine ?? await _host!.GetAsync(cancellationToken).ConfigureAwait(false);
+        await foreach (var chunk in engine.GenerateAsync(request, cancellationToken).ConfigureAwait(false))
         {
             yield return ToUpdate(chunk, id, model);
         }
@@ -52,7 +66,7 @@ public sealed class SLoRAChatClient : IChatClient
         ArgumentNullException.ThrowIfNull(serviceType);
         return serviceKey is not null ? null
             : serviceType == typeof(ChatClientMetadata) ? _metadata
-            : serviceType == typeof(SLoRAEngine) ? _engine
+            : serviceType == typeof(SLoRAEngine) ? _engine ?? _host!.EngineOrNull
             : serviceType.IsInstanceOfType(this) ? this
             : null;
     }
@@ -114,7 +128,7 @@ public sealed class SLoRAChatClient : IChatClient
     {
         var name = options?.ModelId ?? _adapter;
         var scale = ReadScale(options);
-        if (name is null || name == _engine.Info.ModelName)
+        if (name is null || name == _baseName)
         {
             return scale is null ? [] : throw new RequestInvalidException($"{AdapterScaleKey} is {scale}, but the base model has no adapter to scale", AdapterScaleKey);
         }

@@ -12,8 +12,8 @@ namespace SLoRA;
 /// <summary>Registers an engine with a host: loaded before anything else starts, drained and freed at the end.</summary>
 public static class SLoRAServiceCollectionExtensions
 {
-    /// <summary>Registers an engine. Resolve <see cref="SLoRAEngine"/> or <see cref="IAdapterCatalog"/> once the host has
-    /// started.</summary>
+    /// <summary>Registers an engine: inject <see cref="SLoRAEngine"/>, <see cref="IAdapterCatalog"/> or, where waiting for the
+    /// load in a constructor will not do, <see cref="ISLoRAEngineSource"/>.</summary>
     /// <param name="services">The services.</param>
     /// <param name="configure">Fills the options in; may be null.</param>
     public static ISLoRABuilder AddSLoRA(this IServiceCollection services, Action<SLoRAOptions>? configure = null)
@@ -29,6 +29,7 @@ public static class SLoRAServiceCollectionExtensions
         services.TryAddSingleton(TimeProvider.System);
         services.TryAddSingleton<IEngineFactory, EngineFactory>();
         services.TryAddSingleton<EngineHost>();
+        services.TryAddSingleton<ISLoRAEngineSource>(provider => provider.GetRequiredService<EngineHost>());
         services.TryAddSingleton(provider => provider.GetRequiredService<EngineHost>().Engine);
         services.TryAddSingleton(provider => provider.GetRequiredService<EngineHost>().Engine.Adapters);
         services.TryAddSingleton<SLoRAMeters>();
@@ -75,7 +76,7 @@ public static class SLoRAServiceCollectionExtensions
     public static ChatClientBuilder AddChatClient(this ISLoRABuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        return builder.Services.AddChatClient(provider => new SLoRAChatClient(provider.GetRequiredService<SLoRAEngine>(), null));
+        return builder.Services.AddChatClient(provider => MakeClient(provider, null));
     }
 
     /// <summary>Registers an <see cref="IChatClient"/> of one adapter, keyed by its name.</summary>
@@ -84,7 +85,7 @@ public static class SLoRAServiceCollectionExtensions
     public static ChatClientBuilder AddKeyedChatClient(this ISLoRABuilder builder, string adapter)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        return builder.Services.AddKeyedChatClient(adapter, provider => new SLoRAChatClient(provider.GetRequiredService<SLoRAEngine>(), adapter));
+        return builder.Services.AddKeyedChatClient(adapter, provider => MakeClient(provider, adapter));
     }
 
     /// <summary>Adds the checks <c>slora_live</c> (tag <c>live</c>) and <c>slora_ready</c> (tag <c>ready</c>).</summary>
@@ -94,4 +95,7 @@ public static class SLoRAServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(builder);
         return builder.AddCheck<LiveCheck>("slora_live", tags: ["live"]).AddCheck<ReadyCheck>("slora_ready", tags: ["ready"]);
     }
+
+    private static SLoRAChatClient MakeClient(IServiceProvider provider, string? adapter) =>
+        new(provider.GetRequiredService<EngineHost>(), provider.GetRequiredService<IOptions<SLoRAOptions>>().Value.Model.ServedName, adapter);
 }

@@ -5,16 +5,14 @@ using System.Text;
 namespace SLoRA.Samples.Worker;
 
 internal sealed partial class LineWorker(
-    IServiceProvider services, IConfiguration configuration, IHostApplicationLifetime lifetime, ILogger<LineWorker> logger) : BackgroundService
+    SLoRAEngine engine, IConfiguration configuration, IHostApplicationLifetime lifetime, ILogger<LineWorker> logger) : BackgroundService
 {
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        // Hosted services are constructed before any starts, so the engine is asked for here: it is loaded by now.
-        var engine = services.GetRequiredService<SLoRAEngine>();
         var path = configuration["Input"] ?? throw new InvalidOperationException("Input is not set: --Input=lines.txt");
         var lines = await File.ReadAllLinesAsync(path, stoppingToken);
         LogStart(lines.Length, engine.Info.ModelName, engine.Info.Backend);
-        foreach (var answer in await Task.WhenAll(lines.Select(line => AnswerAsync(engine, line, stoppingToken))))
+        foreach (var answer in await Task.WhenAll(lines.Select(line => AnswerAsync(line, stoppingToken))))
         {
             Console.WriteLine(answer);
         }
@@ -22,7 +20,7 @@ internal sealed partial class LineWorker(
         lifetime.StopApplication();
     }
 
-    private static async Task<string> AnswerAsync(SLoRAEngine engine, string line, CancellationToken ct)
+    private async Task<string> AnswerAsync(string line, CancellationToken ct)
     {
         var parts = line.Split('\t', 2);
         var request = new GenerationRequest

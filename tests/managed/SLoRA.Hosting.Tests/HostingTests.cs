@@ -79,6 +79,80 @@ public class HostingTests
         Assert.True(native.IsDisposed);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Services_may_ask_for_the_engine_or_a_client_in_their_constructors(bool engineFirst)
+    {
+        // Both orders of registration: the services may be constructed before the engine's own.
+        var native = new FakeNativeEngine();
+        var factory = new FakeFactory(native);
+        var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Logging.ClearProviders();
+        builder.Services.AddSingleton<IEngineFactory>(factory);
+        if (!engineFirst)
+        {
+            AddGreedy(builder.Services);
+        }
+
+        var slora = builder.Services.AddSLoRA(options => options.Model.Path = TestEngine.DemoModel);
+        slora.AddChatClient();
+        slora.AddKeyedChatClient("a");
+        if (engineFirst)
+        {
+            AddGreedy(builder.Services);
+        }
+
+        using var host = builder.Build();
+        await host.StartAsync();
+        var services = host.Services.GetServices<IHostedService>().ToArray();
+        var takesEngine = services.OfType<TakesEngine>().Single();
+        Assert.Equal(3, await takesEngine.Tokens);
+        Assert.Equal(4, await services.OfType<TakesClient>().Single().Tokens);
+        Assert.Equal(5, await services.OfType<TakesSource>().Single().Tokens);
+        Assert.Same(host.Services.GetRequiredService<SLoRAEngine>(), takesEngine.Engine);
+        Assert.Equal(1, factory.Loads);
+        await host.StopAsync();
+        Assert.True(native.IsDisposed);
+    }
+
+    [Fact]
+    public async Task A_client_made_before_the_start_knows_its_names_and_waits_for_the_engine()
+    {
+        var native = new FakeNativeEngine();
+        using var host = Build(native, (_, slora) => slora.AddChatClient());
+        var client = host.Services.GetRequiredService<IChatClient>();
+        Assert.Equal("base", client.GetService<ChatClientMetadata>()!.DefaultModelId);
+        Assert.Null(client.GetService<SLoRAEngine>());
+        Assert.Null(host.Services.GetRequiredService<EngineHost>().EngineOrNull);
+        await host.StartAsync();
+        Assert.NotNull(client.GetService<SLoRAEngine>());
+        Assert.Equal(2, (await client.GetResponseAsync("Hello", new ChatOptions { MaxOutputTokens = 2 })).Usage!.OutputTokenCount);
+        await host.StopAsync();
+    }
+
+    [Fact]
+    public async Task A_load_that_fails_in_a_constructor_ends_the_start_with_its_error()
+    {
+        var factory = new FakeFactory(new FakeNativeEngine()) { Error = new SLoRAException(-201, "no such folder") };
+        var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Logging.ClearProviders();
+        builder.Services.AddSingleton<IEngineFactory>(factory);
+        builder.Services.AddSLoRA(options => options.Model.Path = TestEngine.DemoModel);
+        builder.Services.AddHostedService<TakesEngine>();
+        using var host = builder.Build();
+        var error = await Assert.ThrowsAsync<SLoRAException>(() => host.StartAsync());
+        Assert.Equal("no such folder", error.Message);
+        Assert.Equal(1, factory.Loads);
+    }
+
+    private static void AddGreedy(IServiceCollection services)
+    {
+        services.AddHostedService<TakesEngine>();
+        services.AddHostedService<TakesClient>();
+        services.AddHostedService<TakesSource>();
+    }
+
     [Fact]
     public async Task Stopping_lets_running_requests_end_and_cuts_those_that_take_too_long()
     {
@@ -202,11 +276,22 @@ public class HostingTests
 
     private sealed class FakeFactory(FakeNativeEngine native) : IEngineFactory
     {
-        public Task<SLoRAEngine> LoadAsync(SLoRAOptions options, CancellationToken ct)
+        public int Loads { get; private set; }
+
+        public Exception? Error { get; init; }
+
+        public async Task<SLoRAEngine> LoadAsync(SLoRAOptions options, CancellationToken ct)
         {
+            Loads++;
+            await Task.Delay(20, ct);
+            if (Error is not null)
+            {
+                throw Error;
+            }
+
             var engine = new SLoRAEngine(TestEngine.Parts(native, options.Scheduler, TimeProvider.System));
             engine.Start();
-            return Task.FromResult(engine);
+            return engine;
         }
     }
 
@@ -229,5 +314,47 @@ public class HostingTests
         }
 
         public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    }
+
+    private sealed class TakesEngine(SLoRAEngine engine) : BackgroundService
+    {
+        private readonly TaskCompletionSource<int> _tokens = new();
+
+        public SLoRAEngine Engine { get; } = engine;
+
+        public Task<int> Tokens => _tokens.Task;
+
+        protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+        {
+            var chunks = await Engine.GenerateAsync(new GenerationRequest { Prompt = "x", MaxOutputTokens = 3 }, stoppingToken).ToListAsync(stoppingToken);
+            _tokens.SetResult(chunks.Count);
+        }
+    }
+
+    private sealed class TakesClient([FromKeyedServices("a")] IChatClient adapter, IChatClient client) : BackgroundService
+    {
+        private readonly TaskCompletionSource<long?> _tokens = new();
+
+        public Task<long?> Tokens => _tokens.Task;
+
+        protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+        {
+            Assert.Equal("a", adapter.GetService<ChatClientMetadata>()!.DefaultModelId);
+            var answer = await client.GetResponseAsync("x", new ChatOptions { MaxOutputTokens = 4 }, stoppingToken);
+            _tokens.SetResult(answer.Usage!.OutputTokenCount);
+        }
+    }
+
+    private sealed class TakesSource(ISLoRAEngineSource source) : BackgroundService
+    {
+        private readonly TaskCompletionSource<int> _tokens = new();
+
+        public Task<int> Tokens => _tokens.Task;
+
+        protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+        {
+            var engine = await source.GetAsync(stoppingToken);
+            _tokens.SetResult((await engine.GenerateAsync(new GenerationRequest { Prompt = "x", MaxOutputTokens = 5 }, stoppingToken).ToListAsync(stoppingToken)).Count);
+        }
     }
 }
