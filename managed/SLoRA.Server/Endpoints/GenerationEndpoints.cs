@@ -17,10 +17,12 @@ internal sealed class GenerationEndpoints(SLoRAServerOptions options)
         var engine = context.RequestServices.GetRequiredService<SLoRAEngine>();
         var request = await ReadAsync(context, engine, isChat).ConfigureAwait(false);
         var time = context.RequestServices.GetRequiredService<TimeProvider>();
-        var writer = new AnswerWriter(request, time.GetUtcNow());
+        var received = time.GetUtcNow();
         var runs = await PromptRuns.StartAsync(engine, request.Generations, context.RequestAborted).ConfigureAwait(false);
         await using (runs.ConfigureAwait(false))
         {
+            // Only now is the request known to be valid, and its sizes to be small.
+            var writer = new AnswerWriter(request, received);
             await (request.Stream ? StreamAsync(context, request, runs, writer) : AnswerAsync(context, request, runs, writer)).ConfigureAwait(false);
         }
     }

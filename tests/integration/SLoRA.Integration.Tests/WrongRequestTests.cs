@@ -20,6 +20,8 @@ public class WrongRequestTests
         { Completions, """{"prompt":"x","max_tokens":600}""", 400, "exceed the context of 512 tokens", "max_tokens" },
         { Completions, """{"prompt":"x","n":0}""", 400, "n is 0; it must be in [1, 64]", "n" },
         { Completions, """{"prompt":"x","n":100000}""", 400, "n is 100000", "n" },
+        { Completions, """{"prompt":"x","n":-1}""", 400, "n is -1; it must be in [1, 64]", "n" },
+        { Completions, """{"prompt":["x","y"],"n":2147483647}""", 400, "n is 2147483647", "n" },
         { Completions, """{"prompt":"x","temperature":-0.5}""", 400, "temperature is -0.5; it must be at least 0", "temperature" },
         { Completions, """{"prompt":"x","temperature":"hot"}""", 400, "temperature is \"hot\"; it must be a finite number", "temperature" },
         { Completions, """{"prompt":"x","temperature":1e60}""", 400, "temperature is 1e60", "temperature" },
