@@ -111,7 +111,7 @@ function Invoke-Fuzz {
     if ($Rest.Count -gt 1) { return }
     $env:SLORA_FUZZ_SECONDS = $seconds
     foreach ($project in "tests/managed/SLoRA.Tokenizers.Tests", "tests/integration/SLoRA.Integration.Tests") {
-        Invoke-Checked dotnet @("run", "--project", $project, "-c", $Configuration, "--", "-trait", "Category=Fuzz", "-parallel", "none")
+        Invoke-Checked dotnet @("run", "--project", $project, "-c", $Configuration, "--", "-trait", "Category=Fuzz", "-parallelMode", "none")
     }
 }
 

@@ -223,7 +223,7 @@ verb_fuzz() {
   tests/fuzz/run.sh "$seconds" "$PWD/out/native/fuzz/bin" "${@:2}" || status=1
   [ $# -le 1 ] || return $status
   for project in tests/managed/SLoRA.Tokenizers.Tests tests/integration/SLoRA.Integration.Tests; do
-    SLORA_FUZZ_SECONDS=$seconds dotnet run --project $project -c $CONFIGURATION -- -trait Category=Fuzz -parallel none || status=1
+    SLORA_FUZZ_SECONDS=$seconds dotnet run --project $project -c $CONFIGURATION -- -trait Category=Fuzz -parallelMode none || status=1
   done
   return $status
 }
