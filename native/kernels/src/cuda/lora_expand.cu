@@ -120,6 +120,10 @@ __device__ __forceinline__ void add_parts(float (&sum)[4], const float* t, int64
 __device__ __forceinline__ void sum_parts(float (&sum)[4], const float* t, int64_t part_stride,
                                           int32_t parts, int32_t there, bool is_aligned) {
   if (is_aligned && there >= 4) {
+    if (parts == kMostParts) {
+      add_parts<kMostParts>(sum, t, part_stride);
+      return;
+    }
 #pragma unroll 1
     for (; parts >= 4; parts -= 4, t += 4 * part_stride) add_parts<4>(sum, t, part_stride);
 #pragma unroll 1
