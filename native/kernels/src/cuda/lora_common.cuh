@@ -42,9 +42,10 @@ inline int64_t num_units(const LoraBatch& batch, int32_t tile) {
 // Of `units` that each want `blocks` blocks, how many get their own: what fills the card twice. The
 // others come to the same blocks in turn, for the next unit is found faster than a block begins,
 // and most may have none.
-inline unsigned units_at_once(void* stream, int64_t units, int64_t blocks) {
+inline unsigned units_at_once(void* stream, int64_t units, int64_t blocks,
+                              int32_t blocks_an_sm = 8) {
   if (tuning() & 2) return static_cast<unsigned>(units);
-  const int64_t most = 8 * int64_t{device_of(stream).sm_count} / blocks;
+  const int64_t most = blocks_an_sm * int64_t{device_of(stream).sm_count} / blocks;
   return static_cast<unsigned>(most < 1 ? 1 : most < units ? most : units);
 }
 

@@ -282,11 +282,22 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
   }
   column += static_cast<int32_t>(threadIdx.x / 32) * kBlocks * 64;
   const int32_t out_dim = static_cast<int32_t>(p.out_dim[fused]);
+  // Where there are many tokens a block takes neighbouring units, which mostly share B.
+  const int32_t step = kTiles > 1 ? 1 : static_cast<int32_t>(gridDim.y);
+  const int32_t share =
+      (units + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
+  const int32_t first_unit = static_cast<int32_t>(blockIdx.y) * (kTiles > 1 ? share : 1);
+  const int32_t end_unit = kTiles > 1 ? min(units, first_unit + share) : units;
+  Operands<T, kBlocks, kChunks> b;
+  int32_t kept = -1;  // the entry whose B is in registers
+  LoraEntry entry{};
+  float factor = 0;
+  int32_t lora_rank = 0;
+  bool is_simple = false;
 #pragma unroll 1
-  for (int32_t unit_idx = static_cast<int32_t>(blockIdx.y); unit_idx < units;
-       unit_idx += static_cast<int32_t>(gridDim.y)) {
+  for (int32_t unit_idx = first_unit; unit_idx < end_unit; unit_idx += step) {
     const LoraUnit unit = find_unit(p.batch, unit_idx, kTiles * kTileTokens);
-    if (unit.count == 0) continue;
+    if (unit.count == 0 || unit.entry_begin == unit.entry_end) continue;
     T* const y =
         static_cast<T*>(p.y) + (unit.begin + unit.first) * p.y_stride + p.column_offset[fused];
 
@@ -296,8 +307,6 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
       wait_for_inputs();
       load_y(now, y, p.y_stride, unit.count, column, out_dim);
     }
-    Operands<T, kBlocks, kChunks> b;
-    LoraEntry entry = p.batch.entries[unit.entry_begin];
     const auto head_and_run = [&](LoraRun& run) {
       const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
       const core::LoraModule* module =
@@ -312,22 +321,32 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
       return p.t + entry.t_offset +
              (static_cast<int64_t>(fused) * unit.rows + unit.first + first) * entry.t_stride;
     };
-    LoraRun run;
-    ModuleHead head = head_and_run(run);
-    const int32_t lora_rank = head.lora_rank;
+    const bool is_kept = kTiles > 1 && unit.entry_begin == kept;
+    if (!is_kept) {
+      LoraRun run;
+      entry = p.batch.entries[unit.entry_begin];
+      const ModuleHead head = head_and_run(run);
+      lora_rank = head.lora_rank;
+      factor = entry.weight * head.scale;
+      is_simple = unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks;
+      kept = is_simple ? unit.entry_begin : -1;
+      if (is_simple && lora_rank > 0) {
+        find_rows(rows_of_b, run, 0, lora_rank);
+        __syncthreads();  // the rows' addresses are there for all
+        load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
+      } else {
+        b = Operands<T, kBlocks, kChunks>{};  // frees its registers
+      }
+    }
 
-    if (unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks) {
+    if (is_simple) {
       if (lora_rank == 0) continue;
-      const float factor = entry.weight * head.scale;
-      find_rows(rows_of_b, run, 0, lora_rank);
-      __syncthreads();  // the rows' addresses are there for all
-      load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
       wait_for_inputs();
       // Each piece of y is asked for while the one before it is worked on.
       if (kTiles == 1) load_y(now, y, p.y_stride, unit.count, column, out_dim);
       stage_t<kThreads>(t_tile, t_of(0), p.t_stride, parts, entry.t_stride, unit.count, lora_rank,
                         factor);
-      pair_all(b);
+      if (!is_kept) pair_all(b);
       __syncthreads();  // t is there for all
 #pragma unroll 1
       for (int32_t row = 0; row < unit.count; row += kTileTokens) {
@@ -354,17 +373,18 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
 
     wait_for_inputs();
 #pragma unroll 1
-    for (int32_t step = 0; step < kBlocks * kTiles; ++step) {
-      const int32_t row = step / kBlocks * kTileTokens;
+    for (int32_t i = 0; i < kBlocks * kTiles; ++i) {
+      const int32_t row = i / kBlocks * kTileTokens;
       const int32_t rows = min(kTileTokens, unit.count - row);
       if (rows <= 0) break;
-      const int32_t at = column + step % kBlocks * 64;
+      const int32_t at = column + i % kBlocks * 64;
       float acc[8][4] = {};
       bool is_touched = false;
       for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
+        LoraRun run;
         entry = p.batch.entries[e];
-        head = head_and_run(run);
-        const float factor = entry.weight * head.scale;
+        const ModuleHead head = head_and_run(run);
+        factor = entry.weight * head.scale;
         for (int32_t r0 = 0; r0 < head.lora_rank; r0 += kRanks) {
           is_touched = true;
           const int32_t ranks = min(kRanks, head.lora_rank - r0);
@@ -383,7 +403,8 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
       load_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim);
       store_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim, acc);
     }
-    __syncthreads();  // t and the rows' addresses have been used
+    b = Operands<T, kBlocks, kChunks>{};  // frees its registers
+    __syncthreads();                      // t and the rows' addresses have been used
   }
   leave_idle();
 }
@@ -394,8 +415,9 @@ int32_t launch_tiles(void* stream, const LoraExpandParams& params, const LoraSpl
   for (int32_t j = 0; j < params.num_fused; ++j)
     tiles += ceil_div(params.out_dim[j], kWarps * kBlocks * 64);
   const int64_t units = num_units(params.batch, kTiles * kTileTokens);
-  const dim3 grid(static_cast<unsigned>(tiles),
-                  kTiles > 1 ? static_cast<unsigned>(units) : units_at_once(stream, units, tiles));
+  // As many blocks as the card holds, or twice that where they end at different times.
+  const int32_t blocks_an_sm = kTiles == 1 ? 8 : kChunks == 4 ? 3 : 4;
+  const dim3 grid(static_cast<unsigned>(tiles), units_at_once(stream, units, tiles, blocks_an_sm));
   return launch(stream, lora_expand_kernel<T, kWarps, kBlocks, kChunks, kTiles>, grid,
                 dim3(32 * kWarps), 0, params, split.written(), static_cast<int32_t>(units));
 }
