@@ -344,6 +344,16 @@ TEST_F(CudaLoraTest, DecodeEqualsReference) {
   }
 }
 
+// Sums cut into as many parts as there are for few tokens.
+TEST_F(CudaLoraTest, FewTokensOfAWideModelEqualReference) {
+  for (const DType dtype : kAllDTypes) {
+    const Adapters adapters = make({4104, {640, 264, 128}, 32768}, kMixed, dtype);
+    check(adapters, {{0, 1, {{2, 1.0f}}}}, 0);
+    check(adapters, {{1, 2, {{0, 1.0f}}}, {0, 9, {{3, 0.5f}}}, {0, 1, {{5, 1.0f}}}}, 1);
+    check(adapters, random_segments(8, 6, 6), 0);
+  }
+}
+
 // So many pieces of work that blocks have several each.
 TEST_F(CudaLoraTest, LargeDecodeBatchesEqualReference) {
   for (const DType dtype : {DType::kBF16, DType::kF16}) {

@@ -6,10 +6,19 @@
 // none.
 #pragma once
 
+#include <cstdlib>
+
 #include "src/cuda/common.cuh"
 #include "src/cuda/cuda_kernels.hpp"
 
 namespace slora::kernels::cuda {
+
+// Temporary: variants to be measured side by side.
+inline int32_t tuning() {
+  static const char* const text = std::getenv("SLORA_LORA_TUNE");
+  static const int32_t value = text ? std::atoi(text) : 0;
+  return value;
+}
 
 // ---- how a launch is cut
 
@@ -30,6 +39,16 @@ inline int64_t num_units(const LoraBatch& batch, int32_t tile) {
   return batch.num_segments + batch.num_tokens / tile;
 }
 
+// Of `units` that each want `blocks` blocks, how many get their own: what fills the card twice. The
+// others come to the same blocks in turn, for the next unit is found faster than a block begins,
+// and most may have none.
+inline unsigned units_at_once(void* stream, int64_t units, int64_t blocks,
+                              int32_t blocks_an_sm = 8) {
+  if (tuning() & 2) return static_cast<unsigned>(units);
+  const int64_t most = blocks_an_sm * int64_t{device_of(stream).sm_count} / blocks;
+  return static_cast<unsigned>(most < 1 ? 1 : most < units ? most : units);
+}
+
 // How the sum over in_dim is cut into parts, alike in both halves. Few tokens cannot fill the card,
 // so their sums are cut finer; where there are many, a block should ask for some 32 KB of A at once
 // and the parts' own traffic counts.
@@ -48,7 +67,7 @@ inline LoraSplit split_of(void* stream, const LoraBatch& batch, DType dtype, int
   const bool is_summed =
       is_prefill(batch) && dtype != DType::kF32 && device_of(stream).sm_version >= 90;
   if (is_summed && batch.num_tokens <= 1024) most = 8;
-  if (batch.num_tokens > 2048) most = is_summed ? 2 : 1;
+  if (batch.num_tokens > 2048) most = is_summed && !(tuning() & 1) ? 2 : 1;
   if (t_stride == 0 && !is_summed) most = 1;
   // Whole stages of the kernels: eight warps of 32 elements, or rows of 64.
   const int64_t grain = is_summed ? 64 : 256;
@@ -260,13 +279,6 @@ __device__ __forceinline__ float high_of(uint32_t word) {
 
 int32_t plain_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split);
 int32_t plain_expand(void* stream, const LoraExpandParams& params, LoraSplit split);
-
-// ---- lora_stream.cu: many tasks a block, decode batches of bf16 or fp16 whose shapes the kernels
-// of 16-byte loads take
-
-bool is_stream_worth_it(void* stream, const LoraBatch& batch, int64_t tasks);
-int32_t stream_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split);
-int32_t stream_expand(void* stream, const LoraExpandParams& params, LoraSplit split);
 
 // What both halves refuse.
 inline bool is_lora_runnable(const LoraBatch& batch, DType activation_dtype, DType page_dtype) {

@@ -120,6 +120,10 @@ __device__ __forceinline__ void add_parts(float (&sum)[4], const float* t, int64
 __device__ __forceinline__ void sum_parts(float (&sum)[4], const float* t, int64_t part_stride,
                                           int32_t parts, int32_t there, bool is_aligned) {
   if (is_aligned && there >= 4) {
+    if (parts == kMostParts) {
+      add_parts<kMostParts>(sum, t, part_stride);
+      return;
+    }
 #pragma unroll 1
     for (; parts >= 4; parts -= 4, t += 4 * part_stride) add_parts<4>(sum, t, part_stride);
 #pragma unroll 1
@@ -254,25 +258,20 @@ __device__ __forceinline__ void store_y(const Pieces& y, T* to, int64_t y_stride
 // Semantics  y[row, column] += sum over entries of weight * scale * sum_r t[r] * Bt[r, column], for
 //            kTiles * 16 rows and kWarps * kBlocks * 64 columns
 // Cost       B once a unit, y read and written once, t once a block (from cache)
-// Grid       (columns of all fused modules one after another, units)
+// Grid       (columns of all fused modules one after another, units or a share of them)
 // One entry of at most kChunks * 16 ranks keeps B in registers over the unit's tiles; others read
 // it for each.
 template <typename T, int kWarps, int kBlocks, int kChunks, int kTiles>
 __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
                                                : kChunks * kBlocks == 4 ? 3
                                                                         : 4)
-    lora_expand_kernel(const __grid_constant__ LoraExpandParams p, int32_t parts) {
+    lora_expand_kernel(const __grid_constant__ LoraExpandParams p, int32_t parts, int32_t units) {
   constexpr int kThreads = 32 * kWarps;
   constexpr int kRanks = kChunks * 16;
   constexpr int kColumns = kBlocks * 64 * kWarps;
   __shared__ TTile<T, kTiles * kTileTokens, kRanks> t_tile;
   __shared__ const T* rows_of_b[kRanks];
   allow_next();
-  const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.y), kTiles * kTileTokens);
-  if (unit.count == 0) {
-    leave_idle();
-    return;
-  }
   int32_t fused = 0;
   int32_t column = static_cast<int32_t>(blockIdx.x) * kColumns;
   for (; fused + 1 < p.num_fused; ++fused) {
@@ -283,103 +282,131 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
   }
   column += static_cast<int32_t>(threadIdx.x / 32) * kBlocks * 64;
   const int32_t out_dim = static_cast<int32_t>(p.out_dim[fused]);
-  T* const y =
-      static_cast<T*>(p.y) + (unit.begin + unit.first) * p.y_stride + p.column_offset[fused];
-
-  // Where there are many tokens B is little beside y, so y is asked for first.
-  Pieces now;
-  if (kTiles > 1) {
-    wait_for_inputs();
-    load_y(now, y, p.y_stride, unit.count, column, out_dim);
-  }
+  // Where there are many tokens a block takes neighbouring units, which mostly share B.
+  const int32_t step = kTiles > 1 ? 1 : static_cast<int32_t>(gridDim.y);
+  const int32_t share =
+      (units + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
+  const int32_t first_unit = static_cast<int32_t>(blockIdx.y) * (kTiles > 1 ? share : 1);
+  const int32_t end_unit = kTiles > 1 ? min(units, first_unit + share) : units;
   Operands<T, kBlocks, kChunks> b;
-  LoraEntry entry = p.batch.entries[unit.entry_begin];
-  const auto head_and_run = [&](LoraRun& run) {
-    const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
-    const core::LoraModule* module = module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
-    const int32_t* pages = p.batch.pages + adapter.page_offset;
-    const ModuleHead head = load_head(module, &module->b);
-    run = make_run(p.slice, p.page_bytes, sizeof(T), pages, head.begin, out_dim);
-    return head;
-  };
-  // The intermediate of the unit's row `first`.
-  const auto t_of = [&](int32_t first) {
-    return p.t + entry.t_offset +
-           (static_cast<int64_t>(fused) * unit.rows + unit.first + first) * entry.t_stride;
-  };
-  LoraRun run;
-  ModuleHead head = head_and_run(run);
-  const int32_t lora_rank = head.lora_rank;
-
-  if (unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks) {
-    if (lora_rank == 0) {
-      leave_idle();
-      return;
-    }
-    const float factor = entry.weight * head.scale;
-    find_rows(rows_of_b, run, 0, lora_rank);
-    __syncthreads();  // the rows' addresses are there for all
-    load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
-    wait_for_inputs();
-    // Each piece of y is asked for while the one before it is worked on.
-    if (kTiles == 1) load_y(now, y, p.y_stride, unit.count, column, out_dim);
-    stage_t<kThreads>(t_tile, t_of(0), p.t_stride, parts, entry.t_stride, unit.count, lora_rank,
-                      factor);
-    pair_all(b);
-    __syncthreads();  // t is there for all
+  int32_t kept = -1;  // the entry whose B is in registers
+  LoraEntry entry{};
+  float factor = 0;
+  int32_t lora_rank = 0;
+  bool is_simple = false;
 #pragma unroll 1
-    for (int32_t row = 0; row < unit.count; row += kTileTokens) {
-      T* const y_row = y + row * p.y_stride;
-      const int32_t rows = unit.count - row;
+  for (int32_t unit_idx = first_unit; unit_idx < end_unit; unit_idx += step) {
+    const LoraUnit unit = find_unit(p.batch, unit_idx, kTiles * kTileTokens);
+    if (unit.count == 0 || unit.entry_begin == unit.entry_end) continue;
+    T* const y =
+        static_cast<T*>(p.y) + (unit.begin + unit.first) * p.y_stride + p.column_offset[fused];
+
+    // Where there are many tokens B is little beside y, so y is asked for first.
+    Pieces now;
+    if (kTiles > 1) {
+      wait_for_inputs();
+      load_y(now, y, p.y_stride, unit.count, column, out_dim);
+    }
+    const auto head_and_run = [&](LoraRun& run) {
+      const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
+      const core::LoraModule* module =
+          module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
+      const int32_t* pages = p.batch.pages + adapter.page_offset;
+      const ModuleHead head = load_head(module, &module->b);
+      run = make_run(p.slice, p.page_bytes, sizeof(T), pages, head.begin, out_dim);
+      return head;
+    };
+    // The intermediate of the unit's row `first`.
+    const auto t_of = [&](int32_t first) {
+      return p.t + entry.t_offset +
+             (static_cast<int64_t>(fused) * unit.rows + unit.first + first) * entry.t_stride;
+    };
+    const bool is_kept = kTiles > 1 && unit.entry_begin == kept;
+    if (!is_kept) {
+      LoraRun run;
+      entry = p.batch.entries[unit.entry_begin];
+      const ModuleHead head = head_and_run(run);
+      lora_rank = head.lora_rank;
+      factor = entry.weight * head.scale;
+      is_simple = unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks;
+      kept = is_simple ? unit.entry_begin : -1;
+      if (is_simple && lora_rank > 0) {
+        find_rows(rows_of_b, run, 0, lora_rank);
+        __syncthreads();  // the rows' addresses are there for all
+        load_b(b, rows_of_b, run.is_aligned(), column, out_dim);
+      } else {
+        b = Operands<T, kBlocks, kChunks>{};  // frees its registers
+      }
+    }
+
+    if (is_simple) {
+      if (lora_rank == 0) continue;
+      wait_for_inputs();
+      // Each piece of y is asked for while the one before it is worked on.
+      if (kTiles == 1) load_y(now, y, p.y_stride, unit.count, column, out_dim);
+      stage_t<kThreads>(t_tile, t_of(0), p.t_stride, parts, entry.t_stride, unit.count, lora_rank,
+                        factor);
+      if (!is_kept) pair_all(b);
+      __syncthreads();  // t is there for all
+#pragma unroll 1
+      for (int32_t row = 0; row < unit.count; row += kTileTokens) {
+        T* const y_row = y + row * p.y_stride;
+        const int32_t rows = unit.count - row;
 #pragma unroll
-      for (int block = 0; block < kBlocks; ++block) {
-        Pieces next;
-        if (block + 1 < kBlocks) {
-          load_y(next, y_row, p.y_stride, rows, column + (block + 1) * 64, out_dim);
-        } else if (kTiles > 1) {
-          load_y(next, y_row + kTileTokens * p.y_stride, p.y_stride, rows - kTileTokens, column,
-                 out_dim);
+        for (int block = 0; block < kBlocks; ++block) {
+          Pieces next;
+          if (block + 1 < kBlocks) {
+            load_y(next, y_row, p.y_stride, rows, column + (block + 1) * 64, out_dim);
+          } else if (kTiles > 1) {
+            load_y(next, y_row + kTileTokens * p.y_stride, p.y_stride, rows - kTileTokens, column,
+                   out_dim);
+          }
+          float acc[8][4] = {};
+          multiply(acc, b.piece[block], t_tile, row, lora_rank);
+          store_y(now, y_row, p.y_stride, rows, column + block * 64, out_dim, acc);
+          if (block + 1 < kBlocks || kTiles > 1) now = next;
         }
-        float acc[8][4] = {};
-        multiply(acc, b.piece[block], t_tile, row, lora_rank);
-        store_y(now, y_row, p.y_stride, rows, column + block * 64, out_dim, acc);
-        if (block + 1 < kBlocks || kTiles > 1) now = next;
       }
+      __syncthreads();  // t and the rows' addresses have been used
+      continue;
     }
-    return;
-  }
 
-  wait_for_inputs();
+    wait_for_inputs();
 #pragma unroll 1
-  for (int32_t step = 0; step < kBlocks * kTiles; ++step) {
-    const int32_t row = step / kBlocks * kTileTokens;
-    const int32_t rows = min(kTileTokens, unit.count - row);
-    if (rows <= 0) return;
-    const int32_t at = column + step % kBlocks * 64;
-    float acc[8][4] = {};
-    bool is_touched = false;
-    for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
-      entry = p.batch.entries[e];
-      head = head_and_run(run);
-      const float factor = entry.weight * head.scale;
-      for (int32_t r0 = 0; r0 < head.lora_rank; r0 += kRanks) {
-        is_touched = true;
-        const int32_t ranks = min(kRanks, head.lora_rank - r0);
-        __syncthreads();  // the last ranks' t and addresses have been used
-        find_rows(rows_of_b, run, r0, head.lora_rank);
-        stage_t<kThreads>(t_tile, t_of(row) + r0, p.t_stride, parts, entry.t_stride, rows, ranks,
-                          factor);
-        __syncthreads();  // both are there for all
-        Operands<T, 1, kChunks> some;
-        load_b(some, rows_of_b, run.is_aligned(), at, out_dim);
-        pair_all(some);
-        multiply(acc, some.piece[0], t_tile, 0, ranks);
+    for (int32_t i = 0; i < kBlocks * kTiles; ++i) {
+      const int32_t row = i / kBlocks * kTileTokens;
+      const int32_t rows = min(kTileTokens, unit.count - row);
+      if (rows <= 0) break;
+      const int32_t at = column + i % kBlocks * 64;
+      float acc[8][4] = {};
+      bool is_touched = false;
+      for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
+        LoraRun run;
+        entry = p.batch.entries[e];
+        const ModuleHead head = head_and_run(run);
+        factor = entry.weight * head.scale;
+        for (int32_t r0 = 0; r0 < head.lora_rank; r0 += kRanks) {
+          is_touched = true;
+          const int32_t ranks = min(kRanks, head.lora_rank - r0);
+          __syncthreads();  // the last ranks' t and addresses have been used
+          find_rows(rows_of_b, run, r0, head.lora_rank);
+          stage_t<kThreads>(t_tile, t_of(row) + r0, p.t_stride, parts, entry.t_stride, rows, ranks,
+                            factor);
+          __syncthreads();  // both are there for all
+          Operands<T, 1, kChunks> some;
+          load_b(some, rows_of_b, run.is_aligned(), at, out_dim);
+          pair_all(some);
+          multiply(acc, some.piece[0], t_tile, 0, ranks);
+        }
       }
+      if (!is_touched) break;
+      load_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim);
+      store_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim, acc);
     }
-    if (!is_touched) return;
-    load_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim);
-    store_y(now, y + row * p.y_stride, p.y_stride, rows, at, out_dim, acc);
+    b = Operands<T, kBlocks, kChunks>{};  // frees its registers
+    __syncthreads();                      // t and the rows' addresses have been used
   }
+  leave_idle();
 }
 
 template <typename T, int kWarps, int kBlocks, int kChunks, int kTiles>
@@ -387,10 +414,12 @@ int32_t launch_tiles(void* stream, const LoraExpandParams& params, const LoraSpl
   int64_t tiles = 0;
   for (int32_t j = 0; j < params.num_fused; ++j)
     tiles += ceil_div(params.out_dim[j], kWarps * kBlocks * 64);
-  const dim3 grid(static_cast<unsigned>(tiles),
-                  static_cast<unsigned>(num_units(params.batch, kTiles * kTileTokens)));
+  const int64_t units = num_units(params.batch, kTiles * kTileTokens);
+  // As many blocks as the card holds, or twice that where they end at different times.
+  const int32_t blocks_an_sm = kTiles == 1 ? 8 : kChunks == 4 ? 3 : 4;
+  const dim3 grid(static_cast<unsigned>(tiles), units_at_once(stream, units, tiles, blocks_an_sm));
   return launch(stream, lora_expand_kernel<T, kWarps, kBlocks, kChunks, kTiles>, grid,
-                dim3(32 * kWarps), 0, params, split.written());
+                dim3(32 * kWarps), 0, params, split.written(), static_cast<int32_t>(units));
 }
 
 template <typename T>
@@ -402,14 +431,12 @@ int32_t launch_expand(void* stream, const LoraExpandParams& params, const LoraSp
     if (rank <= 32) return launch_tiles<T, 4, 1, 2, kTiles>(stream, params, split);
     return launch_tiles<T, 4, 1, 4, kTiles>(stream, params, split);
   }
-  int64_t tasks = 0;
-  for (int32_t j = 0; j < params.num_fused; ++j)
-    tasks += num_units(params.batch, kTileTokens) * ceil_div(params.out_dim[j], 512);
-  if (is_stream_worth_it(stream, params.batch, tasks)) return stream_expand(stream, params, split);
   // A block asks for some 16 to 32 KB of B at once, less where there are few of them.
   const bool is_small = params.batch.num_tokens <= 4;
   if (rank <= 16 && is_small) return launch_tiles<T, 4, 1, 1, 1>(stream, params, split);
-  if (rank <= 16) return launch_tiles<T, 8, 2, 1, 1>(stream, params, split);
+  if (rank <= 16 && (params.batch.num_tokens <= 32 || (tuning() & 8)))
+    return launch_tiles<T, 8, 2, 1, 1>(stream, params, split);
+  if (rank <= 16) return launch_tiles<T, 4, 4, 1, 1>(stream, params, split);
   if (rank <= 32 && is_small) return launch_tiles<T, 4, 1, 2, 1>(stream, params, split);
   if (rank <= 32) return launch_tiles<T, 8, 1, 2, 1>(stream, params, split);
   return launch_tiles<T, 4, 1, 4, 1>(stream, params, split);

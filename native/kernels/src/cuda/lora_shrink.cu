@@ -52,11 +52,11 @@ __device__ __forceinline__ uint4 load_x(const T* row, int32_t at, int32_t k_end)
 // Semantics  t[part, e, j, i, r] = sum of x . A over the part's elements, for 16 rows i and
 //            kRankTiles * 8 ranks r
 // Cost       A once a 16-row tile of a segment, x once a fused module and rank group
-// Grid       (parts, fused modules * rank groups, units of 16 tokens)
+// Grid       (parts, fused modules * rank groups, units of 16 tokens or a share of them)
 template <typename T, int kWarps, int kRankTiles, int kSteps>
-__global__ void __launch_bounds__(32 * kWarps, kWarps == 4 || kRankTiles == 1 ? 4 : 2)
+__global__ void __launch_bounds__(32 * kWarps, kWarps == 8 ? 2 : 4)
     lora_shrink_rows_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems,
-                            int32_t rank_groups) {
+                            int32_t rank_groups, int32_t units) {
   constexpr int kRanks = 8 * kRankTiles;
   constexpr int kStepElems = 32 * kWarps;  // of in_dim: one step of each warp
   __shared__ float sums[kWarps][kTileTokens][kRanks + 2];
@@ -64,106 +64,113 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 4 || kRankTiles == 1 ? 
   const int32_t warp = static_cast<int32_t>(threadIdx.x / 32);
   const int32_t group = static_cast<int32_t>(threadIdx.x % 32 / 4);
   const int32_t lane_k = static_cast<int32_t>(threadIdx.x % 4) * 8;
-  const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.z), kTileTokens);
-  if (unit.count == 0) {
-    leave_idle();
-    return;
-  }
   const int32_t fused = static_cast<int32_t>(blockIdx.y) % p.num_fused;
   const int32_t first_rank = static_cast<int32_t>(blockIdx.y) / p.num_fused * kRanks;
   const int32_t k_end =
       min(static_cast<int32_t>(blockIdx.x + 1) * part_elems, static_cast<int32_t>(p.in_dim));
   const int32_t k_begin = static_cast<int32_t>(blockIdx.x) * part_elems + warp * 32 + lane_k;
-  // This lane's two rows of x; null past the unit's end.
-  const T* x = static_cast<const T*>(p.x) + (unit.begin + unit.first) * p.x_stride;
-  const T* const x_low = group < unit.count ? x + group * p.x_stride : nullptr;
-  const T* const x_high = group + 8 < unit.count ? x + (group + 8) * p.x_stride : nullptr;
-
-  // A turn of some ranks of one entry; nearly always there is one. What a turn needs is looked up
-  // in it, so that it does not live in registers.
-  int32_t r0 = first_rank;
 #pragma unroll 1
-  for (int32_t e = unit.entry_begin; e < unit.entry_end;) {
-    const T* rows[kRankTiles];
-    float* t;
-    int32_t t_stride, ranks;
-    bool is_aligned;
-    {
-      const LoraEntry entry = p.batch.entries[e];
-      const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
-      const core::LoraModule* module =
-          module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
-      const ModuleHead head = load_head(module, &module->a);
-      ranks = head.lora_rank - r0;
-      if (ranks <= 0) {
-        ++e;
-        r0 = first_rank;
-        continue;
+  for (int32_t unit_idx = static_cast<int32_t>(blockIdx.z); unit_idx < units;
+       unit_idx += static_cast<int32_t>(gridDim.z)) {
+    const LoraUnit unit = find_unit(p.batch, unit_idx, kTileTokens);
+    if (unit.count == 0) continue;
+    // This lane's two rows of x; null past the unit's end.
+    const T* x = static_cast<const T*>(p.x) + (unit.begin + unit.first) * p.x_stride;
+    const T* const x_low = group < unit.count ? x + group * p.x_stride : nullptr;
+    const T* const x_high = group + 8 < unit.count ? x + (group + 8) * p.x_stride : nullptr;
+
+    // A turn of some ranks of one entry; nearly always there is one. What a turn needs is looked up
+    // in it, so that it does not live in registers.
+    int32_t r0 = first_rank;
+#pragma unroll 1
+    for (int32_t e = unit.entry_begin; e < unit.entry_end;) {
+      const T* rows[kRankTiles];
+      float* t;
+      int32_t t_stride, ranks;
+      bool is_aligned;
+      {
+        const LoraEntry entry = p.batch.entries[e];
+        const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
+        const core::LoraModule* module =
+            module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
+        const ModuleHead head = load_head(module, &module->a);
+        ranks = head.lora_rank - r0;
+        if (ranks <= 0) {
+          ++e;
+          r0 = first_rank;
+          continue;
+        }
+        const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
+                                     p.batch.pages + adapter.page_offset, head.begin, p.in_dim);
+        is_aligned = run.is_aligned();
+#pragma unroll
+        for (int n = 0; n < kRankTiles; ++n) {
+          const int32_t r = n * 8 + group;
+          rows[n] = r < ranks ? run.row<T>(static_cast<uint32_t>(r0 + r)) : nullptr;
+        }
+        t_stride = entry.t_stride;
+        t = p.t + blockIdx.x * p.t_stride + entry.t_offset +
+            (static_cast<int64_t>(fused) * unit.rows + unit.first) * t_stride + r0;
       }
-      const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
-                                   p.batch.pages + adapter.page_offset, head.begin, p.in_dim);
-      is_aligned = run.is_aligned();
+      float acc[kRankTiles][4] = {};
+      for (int32_t k = k_begin; k - warp * 32 - lane_k < k_end; k += kSteps * kStepElems) {
+        uint4 a[kSteps][kRankTiles];
+        load_a<T, kStepElems>(a, rows, is_aligned, k, k_end);
+        wait_for_inputs();
+        // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
+        // elements 2t, 2t + 1, 2t + 8, 2t + 9 of two steps of 16, in x and A alike.
+        if (unit.count <= 8) {
+          constexpr int kAtOnce = kSteps < 4 ? kSteps : 4;
+#pragma unroll
+          for (int s = 0; s < kSteps; s += kAtOnce) {
+            uint4 low[kAtOnce];
+#pragma unroll
+            for (int i = 0; i < kAtOnce; ++i)
+              low[i] = load_x(x_low, k + (s + i) * kStepElems, k_end);
+#pragma unroll
+            for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+              for (int n = 0; n < kRankTiles; ++n) {
+                mma<T>(acc[n], low[i].x, 0, low[i].y, 0, a[s + i][n].x, a[s + i][n].y);
+                mma<T>(acc[n], low[i].z, 0, low[i].w, 0, a[s + i][n].z, a[s + i][n].w);
+              }
+            }
+          }
+        } else {
+#pragma unroll
+          for (int s = 0; s < kSteps; ++s) {
+            const uint4 low = load_x(x_low, k + s * kStepElems, k_end);
+            const uint4 high = load_x(x_high, k + s * kStepElems, k_end);
+#pragma unroll
+            for (int n = 0; n < kRankTiles; ++n) {
+              mma<T>(acc[n], low.x, high.x, low.y, high.y, a[s][n].x, a[s][n].y);
+              mma<T>(acc[n], low.z, high.z, low.w, high.w, a[s][n].z, a[s][n].w);
+            }
+          }
+        }
+      }
+      // The warps' sums in their order.
+      const int32_t column = static_cast<int32_t>(threadIdx.x % 4) * 2;
 #pragma unroll
       for (int n = 0; n < kRankTiles; ++n) {
-        const int32_t r = n * 8 + group;
-        rows[n] = r < ranks ? run.row<T>(static_cast<uint32_t>(r0 + r)) : nullptr;
+        *reinterpret_cast<float2*>(&sums[warp][group][n * 8 + column]) =
+            make_float2(acc[n][0], acc[n][1]);
+        *reinterpret_cast<float2*>(&sums[warp][group + 8][n * 8 + column]) =
+            make_float2(acc[n][2], acc[n][3]);
       }
-      t_stride = entry.t_stride;
-      t = p.t + blockIdx.x * p.t_stride + entry.t_offset +
-          (static_cast<int64_t>(fused) * unit.rows + unit.first) * t_stride + r0;
-    }
-    float acc[kRankTiles][4] = {};
-    for (int32_t k = k_begin; k - warp * 32 - lane_k < k_end; k += kSteps * kStepElems) {
-      uint4 a[kSteps][kRankTiles];
-      load_a<T, kStepElems>(a, rows, is_aligned, k, k_end);
-      wait_for_inputs();
-      // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
-      // elements 2t, 2t + 1, 2t + 8, 2t + 9 of two steps of 16, in x and A alike.
-      if (unit.count <= 8) {
-        uint4 low[kSteps];
+      __syncthreads();
+      for (int32_t i = static_cast<int32_t>(threadIdx.x); i < unit.count * kRanks;
+           i += 32 * kWarps) {
+        const int32_t row = i / kRanks;
+        const int32_t r = i % kRanks;
+        float sum = sums[0][row][r];
 #pragma unroll
-        for (int s = 0; s < kSteps; ++s) low[s] = load_x(x_low, k + s * kStepElems, k_end);
-#pragma unroll
-        for (int s = 0; s < kSteps; ++s) {
-#pragma unroll
-          for (int n = 0; n < kRankTiles; ++n) {
-            mma<T>(acc[n], low[s].x, 0, low[s].y, 0, a[s][n].x, a[s][n].y);
-            mma<T>(acc[n], low[s].z, 0, low[s].w, 0, a[s][n].z, a[s][n].w);
-          }
-        }
-      } else {
-#pragma unroll
-        for (int s = 0; s < kSteps; ++s) {
-          const uint4 low = load_x(x_low, k + s * kStepElems, k_end);
-          const uint4 high = load_x(x_high, k + s * kStepElems, k_end);
-#pragma unroll
-          for (int n = 0; n < kRankTiles; ++n) {
-            mma<T>(acc[n], low.x, high.x, low.y, high.y, a[s][n].x, a[s][n].y);
-            mma<T>(acc[n], low.z, high.z, low.w, high.w, a[s][n].z, a[s][n].w);
-          }
-        }
+        for (int w = 1; w < kWarps; ++w) sum += sums[w][row][r];
+        if (r < ranks) t[static_cast<int64_t>(row) * t_stride + r] = sum;
       }
+      r0 += rank_groups * kRanks;
+      __syncthreads();  // the sums are read before the next turn writes its own
     }
-    // The warps' sums in their order.
-    const int32_t column = static_cast<int32_t>(threadIdx.x % 4) * 2;
-#pragma unroll
-    for (int n = 0; n < kRankTiles; ++n) {
-      *reinterpret_cast<float2*>(&sums[warp][group][n * 8 + column]) =
-          make_float2(acc[n][0], acc[n][1]);
-      *reinterpret_cast<float2*>(&sums[warp][group + 8][n * 8 + column]) =
-          make_float2(acc[n][2], acc[n][3]);
-    }
-    __syncthreads();
-    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < unit.count * kRanks; i += 32 * kWarps) {
-      const int32_t row = i / kRanks;
-      const int32_t r = i % kRanks;
-      float sum = sums[0][row][r];
-#pragma unroll
-      for (int w = 1; w < kWarps; ++w) sum += sums[w][row][r];
-      if (r < ranks) t[static_cast<int64_t>(row) * t_stride + r] = sum;
-    }
-    r0 += rank_groups * kRanks;
-    __syncthreads();  // the sums are read before the next turn writes its own
   }
   leave_idle();
 }
@@ -406,11 +413,13 @@ template <typename T, int kWarps, int kRankTiles, int kSteps>
 int32_t launch_rows(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
                     int32_t rank) {
   const int32_t rank_groups = static_cast<int32_t>(ceil_div(rank, 8 * kRankTiles));
+  const int64_t units = num_units(params.batch, kTileTokens);
   const dim3 grid(static_cast<unsigned>(split.parts),
                   static_cast<unsigned>(params.num_fused * rank_groups),
-                  static_cast<unsigned>(num_units(params.batch, kTileTokens)));
+                  units_at_once(stream, units, split.parts * params.num_fused * rank_groups));
   return launch(stream, lora_shrink_rows_kernel<T, kWarps, kRankTiles, kSteps>, grid,
-                dim3(32 * kWarps), 0, params, split.part_elems, rank_groups);
+                dim3(32 * kWarps), 0, params, split.part_elems, rank_groups,
+                static_cast<int32_t>(units));
 }
 
 template <typename T>
@@ -422,15 +431,16 @@ int32_t launch_shrink(void* stream, const LoraShrinkParams& params, const LoraSp
     if (columns <= 64) return launch_tile<T, 64>(stream, params, split);
     return launch_tile<T, 192>(stream, params, split);
   }
-  const int64_t tasks = num_units(params.batch, kTileTokens) * params.num_fused * split.parts *
-                        ceil_div(rank, rank <= 8 ? 8 : 16);
-  if (is_stream_worth_it(stream, params.batch, tasks)) return stream_shrink(stream, params, split);
   if (split.part_elems <= 512) {
     if (rank <= 8) return launch_rows<T, 4, 1, 4>(stream, params, split, rank);
     return launch_rows<T, 4, 2, 4>(stream, params, split, rank);
   }
-  if (rank <= 8) return launch_rows<T, 8, 1, 4>(stream, params, split, rank);
-  return launch_rows<T, 8, 2, 4>(stream, params, split, rank);
+  if (tuning() & 4) {
+    if (rank <= 8) return launch_rows<T, 8, 1, 4>(stream, params, split, rank);
+    return launch_rows<T, 8, 2, 4>(stream, params, split, rank);
+  }
+  if (rank <= 8) return launch_rows<T, 4, 1, 8>(stream, params, split, rank);
+  return launch_rows<T, 4, 2, 8>(stream, params, split, rank);
 }
 
 // 16-byte loads of x and A need this; A's own place in its page is seen in the kernel.
