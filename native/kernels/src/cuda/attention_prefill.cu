@@ -208,18 +208,19 @@ __global__ void __launch_bounds__(kThreads, 2)
   const uint32_t k_lane = kv_address + (lane % 8 + lane / 16 * 8) * S::kStride + lane / 8 % 2 * 16;
   const uint32_t v_lane = kv_address + S::kTileBytes + lane % 16 * S::kStride + lane / 16 * 16;
 
-  // Half a step's scores.
-  constexpr int kHalfTiles = kColumnTiles / 2;
-  constexpr int kHalf = S::kPositions / 2;
-  using Scores = float[kRowTiles][kHalfTiles][4];
+  for (int32_t step = 0; step < num_steps; ++step) {
+    copy_async_wait<0>();
+    // This step's K and V of all threads have come, the next one's offsets too, and all are done
+    // with the stage that the next copies overwrite.
+    __syncthreads();
+    const uint32_t stage = (step & 1) * 2 * S::kTileBytes;
 
-  // ---- S = Q K^T; beside(k) is other work, laid between the tensor cores' by hand
-  const auto multiply_keys = [&](Scores& score, uint32_t stage, int half, const auto& beside) {
-    const uint32_t keys = k_lane + stage + half * kHalf * S::kStride;
+    // ---- S = Q K^T
+    float score[kRowTiles][kColumnTiles][4];
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-      for (int n = 0; n < kHalfTiles; ++n)
+      for (int n = 0; n < kColumnTiles; ++n)
         score[m][n][0] = score[m][n][1] = score[m][n][2] = score[m][n][3] = 0.0f;
     }
 #pragma unroll
@@ -228,53 +229,53 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) ldmatrix4(a[m], q_lane + m * 16 * S::kStride + k * 32);
 #pragma unroll
-      for (int n = 0; n < kHalfTiles; n += 2) {
+      for (int n = 0; n < kColumnTiles; n += 2) {
         uint32_t b[4];
-        ldmatrix4(b, keys + n * 8 * S::kStride + k * 32);
+        ldmatrix4(b, k_lane + stage + n * 8 * S::kStride + k * 32);
 #pragma unroll
         for (int m = 0; m < kRowTiles; ++m) {
           mma<T>(score[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
           mma<T>(score[m][n + 1], a[m][0], a[m][1], a[m][2], a[m][3], b[2], b[3]);
         }
       }
-      beside(k);
     }
-  };
 
-  // ---- cap and range
-  const auto restrict_scores = [&](Scores& score, int32_t half_begin) {
+    if (step + 1 < num_steps) copy_kv(step + 1);
+    copy_async_commit();
+
+    // ---- cap and range
+    const int32_t step_begin = aligned_begin + step * S::kPositions;
     if (has_cap) {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-        for (int n = 0; n < kHalfTiles; ++n) {
+        for (int n = 0; n < kColumnTiles; ++n) {
 #pragma unroll
           for (int i = 0; i < 4; ++i) score[m][n][i] = scale(score[m][n][i]);
         }
       }
     }
-    const bool is_inside = half_begin + kHalf - 1 <= first_position &&
-                           (params.window <= 0 || half_begin > last_position - params.window);
-    if (is_inside) return;
+    const bool is_inside = step_begin + S::kPositions - 1 <= first_position &&
+                           (params.window <= 0 || step_begin > last_position - params.window);
+    if (!is_inside) {
 #pragma unroll
-    for (int m = 0; m < kRowTiles; ++m) {
+      for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-      for (int n = 0; n < kHalfTiles; ++n) {
+        for (int n = 0; n < kColumnTiles; ++n) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int32_t position = half_begin + n * 8 + 2 * c + (i & 1);
-          const int32_t own = row_position[m][i >> 1];
-          if (position > own || (params.window > 0 && position <= own - params.window))
-            score[m][n][i] = SLORA_NEGATIVE_INFINITY;
+          for (int i = 0; i < 4; ++i) {
+            const int32_t position = step_begin + n * 8 + 2 * c + (i & 1);
+            const int32_t own = row_position[m][i >> 1];
+            if (position > own || (params.window > 0 && position <= own - params.window))
+              score[m][n][i] = SLORA_NEGATIVE_INFINITY;
+          }
         }
       }
     }
-  };
 
-  // ---- maxima. The subtracted one need not be the newest: while no row's grew by more than 2^8,
-  // exponents stay small numbers and nothing has to be scaled again.
-  float shift[kRowTiles][2];
-  const auto find_maxima = [&](const Scores& score) {
+    // ---- softmax so far
+    // The subtracted maximum need not be the newest: while no row's grew by more than 2^8,
+    // exponents stay small numbers and nothing has to be scaled again.
     float most[kRowTiles][2];
     bool is_stale = false;
 #pragma unroll
@@ -283,7 +284,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       for (int h = 0; h < 2; ++h) {
         float x = largest[m][h];
 #pragma unroll
-        for (int n = 0; n < kHalfTiles; ++n)
+        for (int n = 0; n < kColumnTiles; ++n)
           x = fmaxf(x, fmaxf(score[m][n][2 * h], score[m][n][2 * h + 1]));
         x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
         x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
@@ -291,45 +292,45 @@ __global__ void __launch_bounds__(kThreads, 2)
         is_stale |= !((x - largest[m][h]) * factor <= 8.0f);
       }
     }
-    if (!__any_sync(0xffffffffu, is_stale)) return;
+    if (__any_sync(0xffffffffu, is_stale)) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const float alpha = most[m][h] == SLORA_NEGATIVE_INFINITY
+                                  ? 1.0f
+                                  : exp2_fast((largest[m][h] - most[m][h]) * factor);
+          largest[m][h] = most[m][h];
+          sum[m][h] *= alpha;
+#pragma unroll
+          for (int n = 0; n < kD / 8; ++n) {
+            acc[m][n][2 * h] *= alpha;
+            acc[m][n][2 * h + 1] *= alpha;
+          }
+        }
+      }
+    }
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         // A row whose window begins later has met no position yet.
-        const bool is_empty = most[m][h] == SLORA_NEGATIVE_INFINITY;
-        const float alpha = is_empty ? 1.0f : exp2_fast((largest[m][h] - most[m][h]) * factor);
-        largest[m][h] = most[m][h];
-        shift[m][h] = is_empty ? 0.0f : most[m][h] * factor;
-        sum[m][h] *= alpha;
+        const float shift =
+            largest[m][h] == SLORA_NEGATIVE_INFINITY ? 0.0f : largest[m][h] * factor;
 #pragma unroll
-        for (int n = 0; n < kD / 8; ++n) {
-          acc[m][n][2 * h] *= alpha;
-          acc[m][n][2 * h + 1] *= alpha;
+        for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+          for (int i = 2 * h; i < 2 * h + 2; ++i) {
+            score[m][n][i] = exp2_fast(score[m][n][i] * factor - shift);
+            sum[m][h] += score[m][n][i];
+          }
         }
       }
     }
-  };
 
-  // ---- the k-th part of the exponents
-  const auto exponents = [&](Scores& score, int k) {
-    constexpr int kAll = kRowTiles * kHalfTiles * 4;
-    constexpr int kPart = (kAll + kD / 16 - 1) / (kD / 16);
+    // ---- O += P V: two column tiles of scores are one operand
 #pragma unroll
-    for (int i = 0; i < kPart; ++i) {
-      const int at = k * kPart + i;
-      if (at >= kAll) continue;
-      const int m = at / (kHalfTiles * 4), n = at / 4 % kHalfTiles, h = at % 4 / 2;
-      score[m][n][at % 4] = exp2_here(score[m][n][at % 4] * factor - shift[m][h]);
-      sum[m][h] += score[m][n][at % 4];
-    }
-  };
-
-  // ---- O += P V
-  const auto multiply_values = [&](const Scores& score, uint32_t stage, int half) {
-  // Two column tiles of scores are one operand.
-#pragma unroll
-    for (int k = 0; k < kHalfTiles / 2; ++k) {
+    for (int k = 0; k < kColumnTiles / 2; ++k) {
       uint32_t a[kRowTiles][4];
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
@@ -341,7 +342,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
       for (int n = 0; n < kD / 8; n += 2) {
         uint32_t b[4];
-        ldmatrix4_trans(b, v_lane + stage + (half * kHalf + k * 16) * S::kStride + n * 16);
+        ldmatrix4_trans(b, v_lane + stage + k * 16 * S::kStride + n * 16);
 #pragma unroll
         for (int m = 0; m < kRowTiles; ++m) {
           mma<T>(acc[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
@@ -349,35 +350,8 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
-  };
-
-  // The exponents of one half step lie between the products that make the scores of the next, so
-  // the tensor cores have work meanwhile. Past the last step they multiply what is not used.
-  Scores even, odd;
-  copy_async_wait<0>();
-  __syncthreads();  // step 0 has come, and the offsets of step 1
-  if (num_steps > 1) copy_kv(1);
-  copy_async_commit();
-  multiply_keys(even, 0, 0, [](int) {});
-  for (int32_t step = 0; step < num_steps; ++step) {
-    const uint32_t stage = (step & 1) * 2 * S::kTileBytes;
-    const int32_t step_begin = aligned_begin + step * S::kPositions;
-    if (step > 0) {
-      __syncthreads();  // all are done with the stage that the next copies overwrite
-      if (step + 1 < num_steps) copy_kv(step + 1);
-      copy_async_commit();
-    }
-    restrict_scores(even, step_begin);
-    find_maxima(even);
-    multiply_keys(odd, stage, 1, [&](int k) { exponents(even, k); });
-    multiply_values(even, stage, 0);
+    // Into the half that copy_kv(step) read before the barrier above.
     if (step + 2 < num_steps) find_offsets(step + 2);
-    restrict_scores(odd, step_begin + kHalf);
-    find_maxima(odd);
-    copy_async_wait<0>();
-    __syncthreads();  // the next step has come, and the offsets of the one after it
-    multiply_keys(even, stage ^ (2 * S::kTileBytes), 0, [&](int k) { exponents(odd, k); });
-    multiply_values(odd, stage, 1);
   }
 
   // ---- out
