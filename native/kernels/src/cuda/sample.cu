@@ -76,8 +76,9 @@ __device__ __forceinline__ uint64_t share_of(float share, uint64_t total) {
 // token that occurs at all.
 __host__ __device__ constexpr int64_t table_words(int64_t slice) { return slice / 2 + slice / 32; }
 
+// What each block of the cluster has sent this one; two, for rounds in turn.
 struct Exchange {
-  uint64_t value[2];
+  uint64_t value[2][kMaxCluster];
 };
 
 // What a selection gathers in the cluster's first block.
@@ -102,7 +103,8 @@ struct SampleShared {
 
 struct Total {
   uint64_t all;
-  uint64_t before;  // of the blocks of lower rank
+  uint64_t before;        // of the blocks of lower rank
+  const uint64_t* parts;  // of each block, until the next exchange but one
 };
 
 struct Threshold {
@@ -127,17 +129,12 @@ struct Slice {
 
   // ---- reductions over the cluster; results reach every thread
 
-  __device__ uint64_t publish_and(uint64_t mine, uint64_t* before, bool is_max) {
-    const int32_t half = round++ & 1;  // two halves: one barrier a round is enough
-    if (threadIdx.x == 0) shared.exchange.value[half] = mine;
-    cluster_sync();
-    uint64_t all = 0;
-    for (int32_t r = 0; r < cluster; ++r) {
-      const uint64_t part = *remote(&shared.exchange.value[half], r);
-      if (before && r == block) *before = all;
-      all = is_max ? (part > all ? part : all) : all + part;
-    }
-    return all;
+  // Sends `mine` to every block; returns what all have sent, by block.
+  __device__ const uint64_t* exchange(uint64_t mine) {
+    uint64_t(&value)[kMaxCluster] = shared.exchange.value[round++ & 1];
+    if (threadIdx.x < static_cast<unsigned>(cluster)) *remote(&value[block], threadIdx.x) = mine;
+    cluster_sync();  // all values have come; those of the round before were read before this
+    return value;
   }
   __device__ uint64_t block_reduce(uint64_t x, bool is_max) {
 #pragma unroll
@@ -157,11 +154,17 @@ struct Slice {
     return all;
   }
   __device__ uint64_t max_of(uint64_t x) {
-    return publish_and(block_reduce(x, true), nullptr, true);
+    const uint64_t* parts = exchange(block_reduce(x, true));
+    uint64_t all = 0;
+    for (int32_t r = 0; r < cluster; ++r) all = parts[r] > all ? parts[r] : all;
+    return all;
   }
   __device__ Total sum_of(uint64_t x) {
-    Total total;
-    total.all = publish_and(block_reduce(x, false), &total.before, false);
+    Total total = {0, 0, exchange(block_reduce(x, false))};
+    for (int32_t r = 0; r < cluster; ++r) {
+      total.before += r < block ? total.parts[r] : 0;
+      total.all += total.parts[r];
+    }
     return total;
   }
   // Of doubles, in the order of threads within a warp's tree, warps, blocks.
@@ -174,14 +177,10 @@ struct Slice {
     double mine = 0.0;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) mine += shared.warp_doubles[w];
-    const int32_t half = round++ & 1;
-    if (threadIdx.x == 0)
-      shared.exchange.value[half] = static_cast<uint64_t>(__double_as_longlong(mine));
-    cluster_sync();
+    const uint64_t* parts = exchange(static_cast<uint64_t>(__double_as_longlong(mine)));
     double all = 0.0;
-    for (int32_t r = 0; r < cluster; ++r) {
-      all += __longlong_as_double(static_cast<long long>(*remote(&shared.exchange.value[half], r)));
-    }
+    for (int32_t r = 0; r < cluster; ++r)
+      all += __longlong_as_double(static_cast<long long>(parts[r]));
     return all;
   }
 
@@ -294,13 +293,13 @@ struct Slice {
   // ---- thresholds
 
   // The smallest key at which the mass of all keys up to it reaches target_of(mass of all). A
-  // histogram over 1/32 wide steps of `order`, which ascends with the key from 0, finds the step;
+  // histogram over 1/64 wide steps of `order`, which ascends with the key from 0, finds the step;
   // the few elements in it are compared with one another.
   template <typename Order, typename Key, typename Mass, typename Target>
   __device__ Threshold select(const Order& order, const Key& key_of, const Mass& mass_of,
                               const Target& target_of) {
     const auto step_of = [&](float v) {
-      return static_cast<uint32_t>(fminf(order(v) * 32.0f, static_cast<float>(kBuckets - 1)));
+      return static_cast<uint32_t>(fminf(order(v) * 64.0f, static_cast<float>(kBuckets - 1)));
     };
     for (int32_t i = threadIdx.x; i < kBuckets; i += kThreads) buckets[i] = 0;
     if (threadIdx.x == 0) shared.num_candidates = 0;
@@ -324,7 +323,7 @@ struct Slice {
     if (num_candidates > kMaxCandidates) return select_by_digits(key_of, mass_of, target);
     if (block == 0) choose_candidate(num_candidates, before, target);
     cluster_sync();  // the choice is known
-    return {static_cast<uint32_t>(first.threshold[0]), first.threshold[1]};
+    return {static_cast<uint32_t>(shared.threshold[0]), shared.threshold[1]};
   }
 
   // By the first block.
@@ -333,14 +332,14 @@ struct Slice {
     const uint64_t* masses = shared.candidate_masses();
     for (int32_t i = threadIdx.x; i < num_candidates; i += kThreads) {
       uint64_t lower = before, upto = before;
+#pragma unroll 8
       for (int32_t j = 0; j < num_candidates; ++j) {
         lower += keys[j] < keys[i] ? masses[j] : 0;
         upto += keys[j] <= keys[i] ? masses[j] : 0;
       }
       // True of one key; its equals write the same.
       if (lower < target && upto >= target) {
-        shared.threshold[0] = keys[i];
-        shared.threshold[1] = lower;
+        tell(keys[i], lower);
       }
     }
   }
@@ -382,7 +381,9 @@ struct Slice {
     for (int32_t i = threadIdx.x; i < share; i += kThreads) {
       uint64_t bucket = 0;
       if (cluster > 1) {
-        for (int32_t r = 0; r < cluster; ++r) bucket += *remote(buckets + block * share + i, r);
+#pragma unroll
+        for (int r = 0; r < kMaxCluster; ++r)
+          bucket += r < cluster ? *remote(buckets + block * share + i, r) : 0;
         own[i] = bucket;
       } else {
         bucket = own[i];
@@ -394,16 +395,23 @@ struct Slice {
     int32_t owner = cluster - 1;
     uint64_t reached = before;  // after each block's share
     for (int32_t r = 0; r < cluster - 1; ++r) {
-      reached += *remote(&shared.exchange.value[(round - 1) & 1], r);
+      reached += total.parts[r];
       if (reached < target) continue;
       owner = r;
       break;
     }
     if (block == owner) find_own_bucket(own, share, before + total.before, target);
-    cluster_sync();  // the owner has published
-    const uint64_t bucket = *remote(&shared.threshold[0], owner);
-    before = *remote(&shared.threshold[1], owner);
-    return static_cast<uint32_t>(bucket);
+    cluster_sync();  // the owner has told everyone
+    before = shared.threshold[1];
+    return static_cast<uint32_t>(shared.threshold[0]);
+  }
+
+  // By one thread: the threshold of every block.
+  __device__ void tell(uint64_t key, uint64_t before) {
+    for (int32_t r = 0; r < cluster; ++r) {
+      *remote(&shared.threshold[0], r) = key;
+      *remote(&shared.threshold[1], r) = before;
+    }
   }
 
   // Of this block's share; the last bucket if the target lies past it.
@@ -437,8 +445,7 @@ struct Slice {
       if (i >= run || first >= share) continue;
       const bool is_reached = sofar < target && sofar + part[i] >= target;
       if (is_reached || (is_last && i == run - 1 && sofar + part[i] < target)) {
-        shared.threshold[0] = static_cast<uint64_t>(block * share + first + i);
-        shared.threshold[1] = sofar;
+        tell(static_cast<uint64_t>(block * share + first + i), sofar);
       }
       sofar += part[i];
     }
@@ -584,6 +591,7 @@ struct Slice {
       const uint64_t* keys = shared.candidate_masses();
       for (int32_t i = threadIdx.x; i < num_candidates; i += kThreads) {
         int32_t place = 0;
+#pragma unroll 8
         for (int32_t j = 0; j < num_candidates; ++j) place += keys[j] > keys[i];
         if (place < n) store_top(row_idx, place, keys[i], log_normaliser);
       }
@@ -652,6 +660,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   wait_for_inputs();
   if (row.logits_row < 0) return;
 
+  cluster_arrive();
   const int32_t block = cluster_rank();
   const int64_t begin = min(block * plan.slice, params.vocab_size);
   const auto count = static_cast<int32_t>(min(plan.slice, params.vocab_size - begin));
@@ -666,6 +675,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   Slice slice{params,       row,   shared, x,     tables,     buckets,
               plan.cluster, block, begin,  count, plan.slice, 0};
 
+  cluster_wait();  // all blocks run: what one sends, another has room for
   // ---- the raw row: its largest, its normaliser
   const uint64_t raw_best = slice.load<kInShared>();
   const float raw_largest = value_of(raw_best);
