@@ -70,7 +70,10 @@ __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
 // Semantics  AttentionParams, of rows of one token; with several splits their partial results
 // Cost       K and V of the row once a KV head (and 8 * kHeadTiles query heads)
 // kIsWhole: a chunk lies in one page (tokens_per_page is a multiple of it).
-template <typename T, int kD, int kHeadTiles, bool kIsWhole, int kWarps>
+// kIsSplit: short of rows, the time to the first byte counts, and a lane asks for all of a chunk
+// before it uses any. Else blocks follow one another and asking for V while K is multiplied gives
+// the memory a steadier load: 3 % faster.
+template <typename T, int kD, int kHeadTiles, bool kIsWhole, int kWarps, bool kIsSplit>
 __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWarps))
     attention_decode_kernel(const AttentionParams params, const Splits splits) {
   constexpr int kKLoads = kD / 32;  // 16-byte pieces of a K row a lane
@@ -84,6 +87,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   __shared__ float shared_sum[kWarps][kHeads];
   __shared__ float2 shared_stats[kMaxCluster][kHeads];
   allow_next();
+  const int32_t acc_heads = kIsSplit ? splits.heads_a_block : kHeads;
 
   const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int32_t g = lane / 4, c = lane % 4;
@@ -133,7 +137,8 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
       prefetch_l2(base + v_offset + row * row_bytes + sector * 32);
     }
   }
-  const bool is_cluster = splits.is_cluster && context.position >= 0 && context.num_splits > 1;
+  const bool is_cluster =
+      kIsSplit && splits.is_cluster && context.position >= 0 && context.num_splits > 1;
   if (is_cluster) cluster_arrive();
   wait_for_inputs();
   if (!is_active) {
@@ -180,7 +185,8 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   for (int j = 0; j < kVLoads; ++j) v_piece[j] = min(8 * j + g, last_piece) * 16;
 
   for (; chunk < end_chunk; chunk += kWarps) {
-    // ---- ask for 16 positions of K and V. Those out of range are masked; one in range stands in.
+    // ---- ask for 16 positions of K and V. Those out of range are masked; one in range or zeros
+    // stand in.
     const int32_t first = chunk * kChunk;
     const int32_t least = max(context.begin - first, 0);
     const int32_t most_i = min(context.position - first, kChunk - 1);
@@ -189,23 +195,52 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
       chunk_base = slice + next_page * params.page_bytes + slot_of(chunk) * row_bytes;
       if (chunk + kWarps < end_chunk) next_page = page_of(chunk + kWarps);
     }
-    const auto row_of = [&](int32_t i) {
-      const int32_t in_range = min(max(i, least), most_i);
-      return kIsWhole ? chunk_base + in_range * row_bytes
-                      : slice + position_offset(params, s, first + in_range, row_bytes);
-    };
     uint4 k[2][kKLoads], v[4][kVLoads];
+    if constexpr (kIsSplit) {
+      const auto row_of = [&](int32_t i) {
+        const int32_t in_range = min(max(i, least), most_i);
+        return kIsWhole ? chunk_base + in_range * row_bytes
+                        : slice + position_offset(params, s, first + in_range, row_bytes);
+      };
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const uint8_t* row = row_of(g + 8 * r);
+      for (int r = 0; r < 2; ++r) {
+        const uint8_t* row = row_of(g + 8 * r);
 #pragma unroll
-      for (int j = 0; j < kKLoads; ++j) k[r][j] = load_once(row + k_piece[j]);
-    }
+        for (int j = 0; j < kKLoads; ++j) k[r][j] = load_once(row + k_piece[j]);
+      }
 #pragma unroll
-    for (int r = 0; r < 4; ++r) {
-      const uint8_t* row = row_of(2 * c + (r & 1) + 8 * (r >> 1)) + v_offset;
+      for (int r = 0; r < 4; ++r) {
+        const uint8_t* row = row_of(2 * c + (r & 1) + 8 * (r >> 1)) + v_offset;
 #pragma unroll
-      for (int j = 0; j < kVLoads; ++j) v[r][j] = load_once(row + v_piece[j]);
+        for (int j = 0; j < kVLoads; ++j) v[r][j] = load_once(row + v_piece[j]);
+      }
+    } else {
+      const auto row_of = [&](int32_t i) {
+        return kIsWhole ? chunk_base + i * row_bytes
+                        : slice + position_offset(params, s, first + i, row_bytes);
+      };
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const int32_t i = g + 8 * r;
+        const bool valid = i >= least && i <= most_i;
+        const uint8_t* row = valid ? row_of(i) : nullptr;
+#pragma unroll
+        for (int j = 0; j < kKLoads; ++j) {
+          const int32_t piece = 4 * j + c;
+          k[r][j] = valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
+        }
+      }
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int32_t i = 2 * c + (r & 1) + 8 * (r >> 1);
+        const bool valid = i >= least && i <= most_i;
+        const uint8_t* row = valid ? row_of(i) + v_offset : nullptr;
+#pragma unroll
+        for (int j = 0; j < kVLoads; ++j) {
+          const int32_t piece = 8 * j + g;
+          v[r][j] = valid && piece * 8 < d ? load_once(row + piece * 16) : make_uint4(0, 0, 0, 0);
+        }
+      }
     }
 
     // ---- S^T = K Q^T
@@ -289,7 +324,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
         shared_sum[warp][head] = total;
       }
       if (head >= num_heads) continue;
-      float* to = shared_acc + (warp * splits.heads_a_block + head) * kAccStride;
+      float* to = shared_acc + (warp * acc_heads + head) * kAccStride;
 #pragma unroll
       for (int j = 0; j < kVLoads; ++j) {
 #pragma unroll
@@ -317,8 +352,8 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) {
       const float factor = exp2_fast(shared_max[w][head] - most);
-      const float4 part = *reinterpret_cast<const float4*>(
-          shared_acc + (w * splits.heads_a_block + head) * kAccStride + e);
+      const float4 part =
+          *reinterpret_cast<const float4*>(shared_acc + (w * acc_heads + head) * kAccStride + e);
       total += factor * shared_sum[w][head];
       value.x += factor * part.x;
       value.y += factor * part.y;
@@ -326,7 +361,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
       value.w += factor * part.w;
     }
     const int64_t out_head = token * params.num_heads + first_head + head;
-    if (context.num_splits == 1) {
+    if (!kIsSplit || context.num_splits == 1) {
       const float inverse = 1.0f / total;
       const uint2 out = make_uint2(pack2<T>(value.x * inverse, value.y * inverse),
                                    pack2<T>(value.z * inverse, value.w * inverse));
@@ -447,21 +482,22 @@ Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_
   return splits;
 }
 
-template <typename T, int kD, int kHeadTiles, int kWarps>
-int32_t launch_decode(void* stream, const AttentionParams& params, int32_t heads_a_block,
+template <typename T, int kD, int kHeadTiles, int kWarps, bool kIsSplit>
+int32_t launch_decode(void* stream, const AttentionParams& params, const Splits& splits,
                       int64_t heads_of_blocks) {
-  const Splits splits =
-      plan_splits(stream, params, heads_a_block, params.num_rows * heads_of_blocks, kWarps,
-                  blocks_an_sm(kD, kHeadTiles, kWarps));
   const auto kernel = params.tokens_per_page % kChunk == 0
-                          ? attention_decode_kernel<T, kD, kHeadTiles, true, kWarps>
-                          : attention_decode_kernel<T, kD, kHeadTiles, false, kWarps>;
-  const int64_t parts = kWarps + (splits.is_cluster && splits.count > 1 ? splits.count : 0);
-  const auto shared_bytes = static_cast<size_t>(parts * heads_a_block * (kD + 4)) * sizeof(float);
+                          ? attention_decode_kernel<T, kD, kHeadTiles, true, kWarps, kIsSplit>
+                          : attention_decode_kernel<T, kD, kHeadTiles, false, kWarps, kIsSplit>;
+  const int64_t received = splits.is_cluster && splits.count > 1 ? splits.count : 0;
+  const int64_t heads =
+      kIsSplit ? (kWarps + received) * splits.heads_a_block : int64_t{kWarps} * 8 * kHeadTiles;
+  const auto shared_bytes = static_cast<size_t>(heads * (kD + 4)) * sizeof(float);
   // What any launch may need, so that no order of launches matters.
-  constexpr size_t kMostShared = sizeof(float) * (kWarps + kMaxCluster) * 8 * kHeadTiles * (kD + 4);
+  constexpr int64_t kMostHeads = (kWarps + (kIsSplit ? kMaxCluster : 0)) * 8 * kHeadTiles;
+  const int64_t most = std::min<int64_t>(kMostHeads * (kD + 4) * int64_t{sizeof(float)},
+                                         device_of(stream).max_shared_bytes - 4096);
   int32_t status = device::cuda::status_of(cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMostShared)));
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)));
   if (status != kOk) return status;
   const dim3 grid(splits.count, static_cast<unsigned>(heads_of_blocks), params.num_rows);
   status = launch(stream, kernel, grid, dim3(kWarps * 32), shared_bytes,
@@ -479,11 +515,19 @@ int32_t launch_decode(void* stream, const AttentionParams& params) {
   const int64_t group = params.num_heads / params.num_kv_heads;
   const auto heads_a_block = static_cast<int32_t>(std::min<int64_t>(group, 8 * kHeadTiles));
   const int64_t heads_of_blocks = params.num_kv_heads * ceil_div(group, heads_a_block);
+  const int64_t blocks = params.num_rows * heads_of_blocks;
+  const auto plan = [&](int32_t warps) {
+    return plan_splits(stream, params, heads_a_block, blocks, warps,
+                       blocks_an_sm(kD, kHeadTiles, warps));
+  };
   if constexpr (kD <= 128 && kHeadTiles == 1) {
-    if (params.num_rows * heads_of_blocks * kMaxCluster <= device_of(stream).sm_count)
-      return launch_decode<T, kD, 1, 8>(stream, params, heads_a_block, heads_of_blocks);
+    if (blocks * kMaxCluster <= device_of(stream).sm_count)
+      return launch_decode<T, kD, 1, 8, true>(stream, params, plan(8), heads_of_blocks);
   }
-  return launch_decode<T, kD, kHeadTiles, 4>(stream, params, heads_a_block, heads_of_blocks);
+  const Splits splits = plan(4);
+  return splits.count > 1
+             ? launch_decode<T, kD, kHeadTiles, 4, true>(stream, params, splits, heads_of_blocks)
+             : launch_decode<T, kD, kHeadTiles, 4, false>(stream, params, splits, heads_of_blocks);
 }
 
 template <typename T, int kD>
