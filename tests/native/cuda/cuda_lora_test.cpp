@@ -422,6 +422,15 @@ TEST_F(CudaLoraTest, PrefillEqualsReference) {
   }
 }
 
+// Sums in clusters of eight blocks.
+TEST_F(CudaLoraTest, ShortPromptsEqualReference) {
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    const Adapters adapters = make({1032, {328, 64, 136}, 16384}, kMixed, dtype);
+    check(adapters, {{1, 300, {{2, 1.0f}}}}, 1);
+    check(adapters, {{0, 150, {{3, 0.5f}, {1, 1.0f}}}, {2, 190, {{2, 1.0f}}}}, 0);
+  }
+}
+
 TEST_F(CudaLoraTest, PrefillOfManyAdaptersEqualsReference) {
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
     const Adapters adapters = make({4096, {256}, 32768}, {{16}, {64}, {8}, {200}}, dtype);

@@ -6,19 +6,10 @@
 // none.
 #pragma once
 
-#include <cstdlib>
-
 #include "src/cuda/common.cuh"
 #include "src/cuda/cuda_kernels.hpp"
 
 namespace slora::kernels::cuda {
-
-// Temporary: variants to be measured side by side.
-inline int32_t tuning() {
-  static const char* const text = std::getenv("SLORA_LORA_TUNE");
-  static const int32_t value = text ? std::atoi(text) : 0;
-  return value;
-}
 
 // ---- how a launch is cut
 
@@ -29,8 +20,10 @@ inline constexpr int32_t kPrefillTokens = 64;  // tokens of a unit of work where
 // decode step's bounds allow one segment of all rows, but as many segments as rows.
 inline bool is_prefill(const LoraBatch& batch) {
   const bool has_long = batch.max_segment_tokens == 0 || batch.max_segment_tokens > 2 * kTileTokens;
-  return has_long && batch.num_tokens >= 256 &&
-         batch.num_tokens >= int64_t{kTileTokens} * batch.num_segments;
+  // Short prompts of small ranks fill the card better in small pieces.
+  const bool is_large =
+      batch.num_tokens >= 1024 || (batch.num_tokens >= 256 && batch.max_lora_rank > 16);
+  return has_long && is_large && batch.num_tokens >= int64_t{kTileTokens} * batch.num_segments;
 }
 
 // Units of `tile` tokens that a batch can have: segment g owns the units from
@@ -44,7 +37,6 @@ inline int64_t num_units(const LoraBatch& batch, int32_t tile) {
 // and most may have none.
 inline unsigned units_at_once(void* stream, int64_t units, int64_t blocks,
                               int32_t blocks_an_sm = 8) {
-  if (tuning() & 2) return static_cast<unsigned>(units);
   const int64_t most = blocks_an_sm * int64_t{device_of(stream).sm_count} / blocks;
   return static_cast<unsigned>(most < 1 ? 1 : most < units ? most : units);
 }
@@ -67,7 +59,7 @@ inline LoraSplit split_of(void* stream, const LoraBatch& batch, DType dtype, int
   const bool is_summed =
       is_prefill(batch) && dtype != DType::kF32 && device_of(stream).sm_version >= 90;
   if (is_summed && batch.num_tokens <= 1024) most = 8;
-  if (batch.num_tokens > 2048) most = is_summed && !(tuning() & 1) ? 2 : 1;
+  if (batch.num_tokens > 2048) most = is_summed && batch.num_tokens <= 4096 ? 2 : 1;
   if (t_stride == 0 && !is_summed) most = 1;
   // Whole stages of the kernels: eight warps of 32 elements, or rows of 64.
   const int64_t grain = is_summed ? 64 : 256;

@@ -434,7 +434,7 @@ int32_t launch_expand(void* stream, const LoraExpandParams& params, const LoraSp
   // A block asks for some 16 to 32 KB of B at once, less where there are few of them.
   const bool is_small = params.batch.num_tokens <= 4;
   if (rank <= 16 && is_small) return launch_tiles<T, 4, 1, 1, 1>(stream, params, split);
-  if (rank <= 16 && (params.batch.num_tokens <= 32 || (tuning() & 8)))
+  if (rank <= 16 && (params.num_fused == 1 || params.batch.num_tokens <= kTileTokens))
     return launch_tiles<T, 8, 2, 1, 1>(stream, params, split);
   if (rank <= 16) return launch_tiles<T, 4, 4, 1, 1>(stream, params, split);
   if (rank <= 32 && is_small) return launch_tiles<T, 4, 1, 2, 1>(stream, params, split);

@@ -54,7 +54,7 @@ __device__ __forceinline__ uint4 load_x(const T* row, int32_t at, int32_t k_end)
 // Cost       A once a 16-row tile of a segment, x once a fused module and rank group
 // Grid       (parts, fused modules * rank groups, units of 16 tokens or a share of them)
 template <typename T, int kWarps, int kRankTiles, int kSteps>
-__global__ void __launch_bounds__(32 * kWarps, kWarps == 8 ? 2 : 4)
+__global__ void __launch_bounds__(32 * kWarps, 4)
     lora_shrink_rows_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems,
                             int32_t rank_groups, int32_t units) {
   constexpr int kRanks = 8 * kRankTiles;
@@ -434,10 +434,6 @@ int32_t launch_shrink(void* stream, const LoraShrinkParams& params, const LoraSp
   if (split.part_elems <= 512) {
     if (rank <= 8) return launch_rows<T, 4, 1, 4>(stream, params, split, rank);
     return launch_rows<T, 4, 2, 4>(stream, params, split, rank);
-  }
-  if (tuning() & 4) {
-    if (rank <= 8) return launch_rows<T, 8, 1, 4>(stream, params, split, rank);
-    return launch_rows<T, 8, 2, 4>(stream, params, split, rank);
   }
   if (rank <= 8) return launch_rows<T, 4, 1, 8>(stream, params, split, rank);
   return launch_rows<T, 4, 2, 8>(stream, params, split, rank);
