@@ -203,14 +203,18 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
   params.y_dtype = activation_dtype_;
+  // The shrink needs x and not y: before the matmul it finds the card idle and its adapters' rows
+  // arrive beside the norm.
+  const LoraGroup& adapted = group(kind);
+  const bool is_adapted =
+      batch.lora.num_segments > 0 && (batch.lora_modules & adapted.module_mask) != 0;
+  if (is_adapted) lora_shrink(stream, batch, adapted, layer_idx, x, x_stride);
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
-  lora(stream, batch, group(kind), layer_idx, x, x_stride, y, matrix.n);
+  if (is_adapted) lora_expand(stream, batch, adapted, layer_idx, y, matrix.n);
 }
 
-void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                       int32_t layer_idx, const void* x, int64_t x_stride, void* y,
-                       int64_t y_stride) {
-  if (batch.lora.num_segments == 0 || (batch.lora_modules & group.module_mask) == 0) return;
+void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
+                              int32_t layer_idx, const void* x, int64_t x_stride) {
   kernels::LoraShrinkParams shrink{};
   shrink.batch = batch.lora;
   shrink.x = x;
@@ -220,9 +224,16 @@ void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup&
   shrink.in_dim = group.in_dim;
   shrink.layer_idx = layer_idx;
   shrink.num_fused = group.count;
+  for (int32_t i = 0; i < group.count; ++i) shrink.module_idx[i] = group.module_idx[i];
   shrink.slice = arena_.slice(layer_idx);
   shrink.page_bytes = arena_.geometry().page_bytes;
   shrink.t = lora_t_.as<float>();
+  shrink.t_stride = lora_t_floats_;
+  expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
+}
+
+void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
+                              int32_t layer_idx, void* y, int64_t y_stride) {
   kernels::LoraExpandParams expand{};
   expand.batch = batch.lora;
   expand.t = lora_t_.as<float>();
@@ -233,15 +244,14 @@ void ForwardPass::lora(void* stream, const batch::Batch& batch, const LoraGroup&
   expand.layer_idx = layer_idx;
   expand.num_fused = group.count;
   expand.in_dim = group.in_dim;
-  shrink.t_stride = expand.t_stride = lora_t_floats_;
+  expand.t_stride = lora_t_floats_;
   expand.slice = arena_.slice(layer_idx);
   expand.page_bytes = arena_.geometry().page_bytes;
   for (int32_t i = 0; i < group.count; ++i) {
-    shrink.module_idx[i] = expand.module_idx[i] = group.module_idx[i];
+    expand.module_idx[i] = group.module_idx[i];
     expand.out_dim[i] = group.out_dim[i];
     expand.column_offset[i] = group.column_offset[i];
   }
-  expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
   expect_launched(backend_.kernels->lora_expand(stream, &expand), "lora_expand");
   if (batch.has_lora_epilogue) lora_epilogue(stream, batch, group, layer_idx, y, y_stride);
 }

@@ -69,8 +69,10 @@ class ForwardPass {
   // y = x W^T, then each segment's adapters on top.
   void linear(void* stream, const batch::Batch& batch, model::MatrixKind kind, int32_t layer_idx,
               const void* x, int64_t x_stride, void* y);
-  void lora(void* stream, const batch::Batch& batch, const LoraGroup& group, int32_t layer_idx,
-            const void* x, int64_t x_stride, void* y, int64_t y_stride);
+  void lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
+                   int32_t layer_idx, const void* x, int64_t x_stride);
+  void lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
+                   int32_t layer_idx, void* y, int64_t y_stride);
   void lora_epilogue(void* stream, const batch::Batch& batch, const LoraGroup& group,
                      int32_t layer_idx, void* y, int64_t y_stride);
   void lora_embed(void* stream, const batch::Batch& batch, const kernels::EmbedParams& base);
