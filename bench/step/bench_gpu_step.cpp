@@ -2,7 +2,8 @@
 // without distinct adapters beside the time that its bytes need at the rate of a device copy,
 // prefill beside the rate of its own matmuls, all measured in the same run.
 //
-// usage: bench_gpu_step --model DIR [--batches 1,8,32] [--sets base,r8,r16,mixed] [--prefill 1]
+// usage: bench_gpu_step --model DIR [--batches 1,8,32] [--sets base,idle,r8,r16,mixed] [--prefill
+// 1]
 //                       [--json FILE]
 #include <algorithm>
 #include <chrono>
@@ -188,7 +189,8 @@ class Bench {
   // Steps of `batch` rows around a context of 512, run ahead by one.
   Result decode(const std::string& set, int batch, double copy_rate) {
     const uint32_t prompt = kContext - kMeasuredSteps / 2 - kWarmSteps;
-    create(batch, prompt, batch);
+    const bool is_adapted = set != "base" && set != "idle";
+    create(batch, prompt, is_adapted ? batch : 0);
     const uint32_t rows_a_step = std::max(1u, 8192 / prompt);
     for (uint32_t first = 0; first < static_cast<uint32_t>(batch); first += rows_a_step) {
       std::vector<slora_plan_row> plan;
@@ -216,7 +218,7 @@ class Bench {
     result.batch = batch;
     result.device_us = median(device_us);
     double bytes = double(info_.weight_bytes);
-    if (set != "base")
+    if (is_adapted)
       for (int i = 0; i < batch; ++i) bytes += adapters_[static_cast<size_t>(i)].bytes;
     bytes +=
         double(batch) * kContext * info_.num_layers * 2 * info_.num_kv_heads * info_.head_size * 2;
@@ -376,9 +378,10 @@ int main(int argc, char** argv) {
     if (key == "--json") json = argv[i + 1];
   }
   if (model.empty()) {
-    std::fprintf(stderr,
-                 "usage: bench_gpu_step --model DIR [--batches 1,8] [--sets base,r8,r16,mixed] "
-                 "[--prefill 0|1] [--ffn SIZE] [--pool-gib N] [--json FILE]\n");
+    std::fprintf(
+        stderr,
+        "usage: bench_gpu_step --model DIR [--batches 1,8] [--sets base,idle,r8,r16,mixed] "
+        "[--prefill 0|1] [--ffn SIZE] [--pool-gib N] [--json FILE]\n");
     return 1;
   }
   std::vector<Result> results;
@@ -400,10 +403,14 @@ int main(int argc, char** argv) {
     };
     for (const std::string& set : split(sets)) {
       std::vector<uint32_t> ranks;
-      if (set == "r8") ranks = {8};
+      if (set == "r8" || set == "idle") ranks = {8};
       if (set == "r16") ranks = {16};
       if (set == "r64") ranks = {64};
       if (set == "mixed") ranks = {8, 16, 32, 64};
+      if (ranks.empty() && set != "base") {
+        std::fprintf(stderr, "bench_gpu_step: there is no set '%s'\n", set.c_str());
+        return 1;
+      }
       const bool is_large = set == "mixed" || set == "r64";
       int largest = 0;
       for (const std::string& batch : split(batches)) {
