@@ -105,6 +105,37 @@ public sealed class SentencePieceBadInputTests
             "pieces[5248].piece",
             "1048576 characters");
 
+    // All words of two letters, so that every cut of every piece is a merge; and long pieces, whose cuts all cost.
+    [Theory]
+    [InlineData(17, 0)]
+    [InlineData(1, 60_000)]
+    public void The_most_merges_that_the_limits_allow_are_made_in_time(int letters, int numLong)
+    {
+        SentencePieceWriter writer = SentencePieceTests.Minimal();
+        for (int length = 2; length <= letters; length++)
+        {
+            writer.Pieces.AddRange(Enumerable.Range(0, 1 << length).Select(bits =>
+                (string.Create(length, bits, (text, value) =>
+                {
+                    for (int i = 0; i < text.Length; i++)
+                    {
+                        text[i] = (value >> i) % 2 == 0 ? 'a' : 'b';
+                    }
+                }), -(float)bits, SentencePieceWriter.Normal)));
+        }
+
+        Random random = new(3);
+        writer.Pieces.AddRange(Enumerable.Range(0, numLong).Select(_ =>
+            (string.Create(250, random, (text, source) => source.GetItems("ab", text)), 0f, SentencePieceWriter.Normal)));
+        using TemporaryFolder folder = SentencePieceTests.WithModel(writer);
+        System.Diagnostics.Stopwatch watch = System.Diagnostics.Stopwatch.StartNew();
+
+        Assert.Equal(writer.Pieces.Count, HfTokenizer.LoadFromFolder(folder.Path).VocabularySize);
+
+        TestContext.Current.SendDiagnosticMessage("{0} in {1}", letters, watch.Elapsed);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(60), $"took {watch.Elapsed}");
+    }
+
     [Fact]
     public void A_huge_file_is_refused_without_reading_it()
     {
