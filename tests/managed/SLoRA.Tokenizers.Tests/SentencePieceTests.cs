@@ -60,7 +60,7 @@ public sealed class SentencePieceTests
     {
         SentencePieceWriter writer = Minimal();
         writer.AddDummyPrefix = false;
-        writer.Pieces.AddRange([("aa", -1, SentencePieceWriter.Normal), ("ab", -1, SentencePieceWriter.Normal), ("bb", -0.5f, SentencePieceWriter.Normal)]);
+        writer.Pieces.AddRange([("ab", -1, SentencePieceWriter.Normal), ("aa", -1, SentencePieceWriter.Normal), ("bb", -0.5f, SentencePieceWriter.Normal)]);
 
         Assert.Equal(["aa", "a"], Tokens(writer, "aaa"));
         Assert.Equal(["aa", "b"], Tokens(writer, "aab"));
