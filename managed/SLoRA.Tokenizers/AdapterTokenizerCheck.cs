@@ -40,7 +40,9 @@ public static class AdapterTokenizerCheck
 
     private static (bool Found, string? Reason) Compare(HfTokenizer baseTokenizer, string folder)
     {
-        if (File.Exists(Path.Combine(folder, TokenizerLoader.TokenizerFile)))
+        bool hasJson = File.Exists(Path.Combine(folder, TokenizerLoader.TokenizerFile));
+        bool hasModel = !hasJson && File.Exists(Path.Combine(folder, SentencePieceLoader.ModelFile));
+        if ((hasJson || hasModel) && hasModel == baseTokenizer.IsSentencePiece)
         {
             HfTokenizer own = HfTokenizer.LoadFromFolder(folder);
             return (true, TokenDifference(baseTokenizer, own)
@@ -48,9 +50,15 @@ public static class AdapterTokenizerCheck
                 ?? ProbeDifference(baseTokenizer, own));
         }
 
-        if (File.Exists(Path.Combine(folder, "tokenizer.model")))
+        // The one file has scores and the other merges: equal ids could not be told from different ones.
+        if (hasModel)
         {
             return (true, "the adapter has a tokenizer.model but no tokenizer.json that could be compared with the base's");
+        }
+
+        if (hasJson)
+        {
+            return (true, "the adapter has a tokenizer.json that cannot be compared with the base's tokenizer.model");
         }
 
         List<(string Token, int Id)> added = AddedTokens(folder);

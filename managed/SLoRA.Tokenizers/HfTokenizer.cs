@@ -13,8 +13,9 @@ using SLoRA.Tokenizers.PreTokenizers;
 namespace SLoRA.Tokenizers;
 
 /// <summary>
-/// A tokenizer read from <c>tokenizer.json</c> and the files beside it. Gives the ids of the <c>tokenizers</c> library
-/// for the models it supports and refuses others while loading. Immutable, safe for concurrent use.
+/// A tokenizer read from <c>tokenizer.json</c>, or a SentencePiece <c>tokenizer.model</c> where that is missing, and the
+/// files beside it. Gives the ids of the library that made the file, <c>tokenizers</c> or SentencePiece, for the models it
+/// supports and refuses others while loading. Immutable, safe for concurrent use.
 /// </summary>
 public sealed class HfTokenizer : ITokenizer
 {
@@ -54,10 +55,12 @@ public sealed class HfTokenizer : ITokenizer
 
     internal TokenTable Tokens => _tokens;
 
+    internal bool IsSentencePiece => _parts.IsSentencePiece;
+
     internal MergeTable Merges => _parts.Model.Merges;
 
     /// <summary>Loads the tokenizer of a model folder.</summary>
-    /// <param name="folder">Folder with <c>tokenizer.json</c>; <c>tokenizer_config.json</c>,
+    /// <param name="folder">Folder with <c>tokenizer.json</c> or <c>tokenizer.model</c>; <c>tokenizer_config.json</c>,
     /// <c>special_tokens_map.json</c>, <c>generation_config.json</c> and <c>config.json</c> are used where present.</param>
     /// <returns>The tokenizer.</returns>
     /// <exception cref="TokenizerException">A file is missing, malformed or asks for something unsupported.</exception>

@@ -6,7 +6,7 @@ namespace SLoRA;
 /// <summary>Options of the base model.</summary>
 public sealed class ModelOptions
 {
-    /// <summary>A Hugging Face folder: config.json, safetensors, tokenizer.json.</summary>
+    /// <summary>A Hugging Face folder: config.json, safetensors, tokenizer.json or tokenizer.model.</summary>
     [Required(ErrorMessage = "a folder with the model is needed")]
     public string Path { get; set; } = string.Empty;
 

@@ -15,4 +15,16 @@ internal static class TokenizerLimits
     internal const int MaxJsonDepth = 32;
 
     internal const int MaxAddedTokenChars = 4096;
+
+    // The largest known tokenizer.model files (256k pieces) have about 5 MB. Merges are made of every way to cut a
+    // piece, so their number is bounded by the bytes of the file, their cost by the bytes of a piece.
+    internal const long MaxSentencePieceBytes = 16L << 20;
+
+    internal const int MaxSentencePieces = 524_288;
+
+    internal const int MaxSentencePieceTextBytes = 256;
+
+    // Pieces that are found before the merges (control, user-defined) are a tree with a node for each character; the
+    // largest known models have some 70,000 such characters.
+    internal const int MaxSentencePieceTreeChars = 1 << 20;
 }

@@ -1,5 +1,5 @@
 // Reads a model folder into an HfTokenizer: tokenizer.json gives the steps, the other files name the begin and end
-// tokens.
+// tokens. Without it, SentencePieceLoader takes tokenizer.model.
 
 using System.Text.Json;
 using SLoRA.Tokenizers.AddedTokens;
@@ -19,6 +19,11 @@ internal static class TokenizerLoader
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         string file = Path.Combine(folder, TokenizerFile);
+        if (!File.Exists(file) && File.Exists(Path.Combine(folder, SentencePieceLoader.ModelFile)))
+        {
+            return SentencePieceLoader.Load(folder);
+        }
+
         using JsonDocument document = JsonFile.Open(file);
         TokenizerParts parts = ReadParts(new JsonPart(document.RootElement, file, ""));
         Func<string, int?> idOf = token =>

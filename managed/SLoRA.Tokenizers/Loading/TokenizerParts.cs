@@ -1,4 +1,4 @@
-// What tokenizer.json describes, read and checked. Immutable.
+// What tokenizer.json (or tokenizer.model) describes, read and checked. Immutable.
 
 using SLoRA.Tokenizers.AddedTokens;
 using SLoRA.Tokenizers.Decoders;
@@ -15,4 +15,5 @@ internal sealed record TokenizerParts(
     BpeModel Model,
     DecoderPlan Decoder,
     PostProcessor PostProcessor,
-    IReadOnlyList<AddedToken> AddedTokens);
+    IReadOnlyList<AddedToken> AddedTokens,
+    bool IsSentencePiece = false);

@@ -14,12 +14,13 @@ internal static class ByteFallbackToken
         int[] ids = new int[256];
         for (int value = 0; value < 256; value++)
         {
-            string token = string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>");
-            ids[value] = vocabulary.TryGetValue(token, out int id) ? id : -1;
+            ids[value] = vocabulary.TryGetValue(TextOf((byte)value), out int id) ? id : -1;
         }
 
         return ids;
     }
+
+    internal static string TextOf(byte value) => string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>");
 
     internal static bool TryParse(string token, out byte value)
     {

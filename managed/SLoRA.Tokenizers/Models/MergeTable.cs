@@ -4,6 +4,11 @@ namespace SLoRA.Tokenizers.Models;
 
 internal sealed class MergeTable(int capacity)
 {
+    // A ulong hashes to the XOR of its halves, and ids of a vocabulary XOR to the same few values over and over: millions
+    // of merges would share a bucket. An odd factor spreads the pairs and can be taken back.
+    private const ulong Spread = 0x9E3779B97F4A7C15;
+    private const ulong Gather = 0xF1DE83E19937733D;
+
     private readonly Dictionary<ulong, (int Rank, int MergedId)> _merges = new(capacity);
 
     // A pair that is listed twice keeps its last rank, as in the tokenizers library.
@@ -23,7 +28,7 @@ internal sealed class MergeTable(int capacity)
         int lowest = int.MaxValue;
         Scan(this, other);
         Scan(other, this);
-        return difference is ulong key ? ((int)(key >> 32), (int)(uint)key) : null;
+        return difference is ulong key ? Pair(key) : null;
 
         void Scan(MergeTable one, MergeTable two)
         {
@@ -38,5 +43,11 @@ internal sealed class MergeTable(int capacity)
         }
     }
 
-    private static ulong Key(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
+    private static ulong Key(int left, int right) => unchecked((((ulong)(uint)left << 32) | (uint)right) * Spread);
+
+    private static (int Left, int Right) Pair(ulong key)
+    {
+        ulong pair = unchecked(key * Gather);
+        return ((int)(pair >> 32), (int)(uint)pair);
+    }
 }

@@ -1,7 +1,9 @@
-// How a piece becomes the first symbols of BPE: bytes in the byte alphabet, or characters with byte fallback.
+// How a piece becomes the first symbols of BPE: bytes in the byte alphabet, or characters with byte fallback, among them
+// SentencePiece's user-defined pieces.
 
 using System.Buffers;
 using System.Text;
+using SLoRA.Tokenizers.AddedTokens;
 
 namespace SLoRA.Tokenizers.Models;
 
@@ -93,11 +95,14 @@ internal sealed class CharacterSymbols : SymbolSource
 
     // An unknown character waits in `pending` for its successor (fuse_unk makes one token of a run). Byte tokens do not
     // end the wait: that is what the tokenizers library does, and ids must be equal.
-    internal override void Fill(ReadOnlySpan<char> piece, BpeWord word)
+    internal override void Fill(ReadOnlySpan<char> piece, BpeWord word) => Fill(piece, 0, piece.Length, word);
+
+    // Only the part [start, stop) of the piece.
+    internal void Fill(ReadOnlySpan<char> piece, int start, int stop, BpeWord word)
     {
         (int Start, int End)? pending = null;
-        int at = 0;
-        while (at < piece.Length)
+        int at = start;
+        while (at < stop)
         {
             Rune.DecodeFromUtf16(piece[at..], out Rune rune, out int size);
             int end = at + size;
@@ -154,5 +159,29 @@ internal sealed class CharacterSymbols : SymbolSource
             word.Add(id, start, end);
             pending = null;
         }
+    }
+}
+
+// Characters, but for pieces that are found whole and never merge: the longest that begins at a character, left to right.
+internal sealed class FrozenSymbols(CharacterSymbols characters, IEnumerable<AddedToken> frozen) : SymbolSource
+{
+    private readonly AddedTokenMatcher _matcher = new(frozen.Select(token => (token.Content, token)));
+
+    internal override bool TryGetWhole(ReadOnlySpan<char> piece, out int id) => characters.TryGetWhole(piece, out id);
+
+    internal override void Fill(ReadOnlySpan<char> piece, BpeWord word)
+    {
+        string text = piece.ToString();
+        _matcher.Split(text, (token, start, end) =>
+        {
+            if (token is null)
+            {
+                characters.Fill(text, start, end, word);
+            }
+            else
+            {
+                word.Add(token.Id, start, end);
+            }
+        });
     }
 }

@@ -32,6 +32,29 @@ public sealed class MutationTests
         });
     }
 
+    // As Latin-1 text: one character for each byte.
+    [Fact]
+    public async Task SentencePiece_files_are_taken_or_refused()
+    {
+        string[] names = ["llama-mha", "gemma2", "phi3"];
+        byte[][] models =
+        [
+            SentencePieceTests.Minimal().ToBytes(),
+            .. names.Select(name => SentencePieceWriter.FromTokenizerJson(Path.Combine(Assets.Tiny(name), "tokenizer.json")).ToBytes()),
+        ];
+        Mutations mutations = new(
+            "spm",
+            models.Select(Encoding.Latin1.GetString),
+            ["\n", "\x12", "\x1A", "\x0A\x01a", "\x18\x04", "\x15\0\0\xC0\x7F", "\xE2\x96\x81", "\xFF\xFF\xFF\xFF\x0F", "<0x0A>", "\x18\x02\xC0\x02\x05"]);
+        using TemporaryFolder folder = new();
+        await mutations.RunAsync(Assets.Root, text =>
+        {
+            File.WriteAllBytes(folder.File("tokenizer.model"), Encoding.Latin1.GetBytes(text));
+            ReadTokenizer(folder);
+            return Task.CompletedTask;
+        });
+    }
+
     [Fact]
     public async Task Chat_templates_are_taken_or_refused()
     {
