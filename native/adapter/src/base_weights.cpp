@@ -1,3 +1,4 @@
+// Reads the base weights that an adapter needs (DoRA, biases) from the checkpoint when first asked.
 #include "base_weights.hpp"
 
 #include <cmath>

@@ -1,3 +1,4 @@
+// Options of adapter_config.json that would change the result and are refused by name.
 #include "peft_refusals.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Conversion of rows; a finite value that the target cannot hold is refused by its tensor.
 #include "row_convert.hpp"
 
 #include <cmath>

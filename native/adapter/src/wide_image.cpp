@@ -1,3 +1,4 @@
+// What an adapter does to the embedding and the head, laid out as one block for the device.
 #include "slora/adapter/wide_image.hpp"
 
 #include <cstring>

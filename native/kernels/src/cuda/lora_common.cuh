@@ -8,6 +8,7 @@
 
 #include "src/cuda/common.cuh"
 #include "src/cuda/cuda_kernels.hpp"
+#include "src/cuda/tensor_cores.cuh"
 
 namespace slora::kernels::cuda {
 
@@ -231,23 +232,6 @@ __device__ __forceinline__ uint4 load_shared_input(const void* from) {
 }
 
 // ---- tensor cores
-
-// d[16 x 8] += a[16 x 16] b[16 x 8], fp32 sums.
-template <typename T>
-__device__ __forceinline__ void mma(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
-                                    uint32_t a3, uint32_t b0, uint32_t b1) {
-  if constexpr (std::is_same_v<T, bf16>) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  } else {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  }
-}
 
 // Two numbers in one word, the first in the low half.
 template <typename T>
