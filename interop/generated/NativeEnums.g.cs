@@ -56,6 +56,8 @@ public enum NativeStatus : int
     ErrorDeviceLost = -301,
     /// <summary>an invariant did not hold: the engine is poisoned</summary>
     ErrorInternal = -302,
+    /// <summary>a rank of the group died, stalled or gave up; the message names it</summary>
+    ErrorRankLost = -303,
 }
 
 /// <summary>Numeric formats of weights, KV cache and adapter pages.</summary>

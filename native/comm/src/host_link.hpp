@@ -1,0 +1,41 @@
+// Messages between the ranks' hosts and the news that one of them is lost. The collectives on
+// device memory are built on top, one set for each way that device memory meets.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "breakage.hpp"
+
+namespace slora::comm {
+
+class HostLink {
+ public:
+  virtual ~HostLink() = default;
+
+  virtual int32_t tp_rank() const = 0;
+  virtual int32_t size() const = 0;
+  virtual int32_t time_limit_ms() const = 0;
+  // Set when any rank is lost; in every process within a moment.
+  virtual std::shared_ptr<Breakage> breakage() const = 0;
+
+  // As in Group.
+  virtual void barrier() = 0;
+  virtual void broadcast_message(std::vector<uint8_t>& message, int32_t root) = 0;
+  virtual void await_message(std::vector<uint8_t>& message, int32_t root) = 0;
+  virtual std::vector<std::vector<uint8_t>> all_gather_messages(
+      std::span<const uint8_t> message) = 0;
+
+  void abort(const std::string& reason) noexcept {
+    try {
+      breakage()->set(core::str_cat("rank ", tp_rank(), " of ", size(), " gave up: ", reason));
+    } catch (const std::exception&) {
+      breakage()->set("a rank gave up and has no memory left to say why");
+    }
+  }
+};
+
+}  // namespace slora::comm
