@@ -94,6 +94,8 @@ void BoardMeeting::await(int32_t rank, uint32_t meeting,
 }
 
 void BoardMeeting::leave() noexcept {
+  // Why a broken group has no more meetings is told by the breakage, which may still be on its way.
+  if (breakage_.is_set()) return;
   board_.line(tp_rank_).has_left.store(1, std::memory_order_release);
   futex_wake(board_.line(tp_rank_).arrived);
 }

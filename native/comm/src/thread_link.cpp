@@ -14,18 +14,6 @@ constexpr auto kSlice = std::chrono::milliseconds(10);
 
 }  // namespace
 
-const char* message_kind_name(MessageKind kind) {
-  switch (kind) {
-    case MessageKind::kBarrier:
-      return "barrier";
-    case MessageKind::kBroadcast:
-      return "broadcast_message";
-    case MessageKind::kAllGather:
-      return "all_gather_messages";
-  }
-  return "an unknown exchange";
-}
-
 Mailroom::Mailroom(int32_t group_size, int32_t limit_ms)
     : size(group_size), time_limit_ms(limit_ms), has_left(static_cast<size_t>(group_size)) {}
 

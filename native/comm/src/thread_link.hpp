@@ -7,11 +7,9 @@
 #include <mutex>
 
 #include "host_link.hpp"
+#include "message_kind.hpp"
 
 namespace slora::comm {
-
-enum class MessageKind : uint32_t { kBarrier = 1, kBroadcast = 2, kAllGather = 3 };
-const char* message_kind_name(MessageKind kind);
 
 // One exchange of messages, in which every rank takes part: the n-th of each.
 struct Exchange {

@@ -1,0 +1,15 @@
+// The meeting of processes at rank 0's address: who may join, and the refusal in words.
+#pragma once
+
+#include <vector>
+
+#include "slora/comm/process_group.hpp"
+#include "socket.hpp"
+
+namespace slora::comm {
+
+// Connections that have passed the handshake: of rank 0 one for each other rank (element 0 is
+// empty), of another rank one, to rank 0. Errors as join_process_group says.
+std::vector<Socket> rendezvous(const JoinOptions& options);
+
+}  // namespace slora::comm
