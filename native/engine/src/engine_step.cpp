@@ -45,6 +45,7 @@ Status Engine::submit(std::span<const PlanRow> rows,
   try {
     launch(step);
   } catch (const std::exception& failure) {
+    check_group();
     poison(Status::kDeviceLost, failure.what());
   }
   commit(step);
@@ -350,6 +351,7 @@ bool Engine::await_oldest(StepNeeds* out_needs) {
     step->end.synchronize();
   } catch (const std::exception& failure) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    check_group();  // a rank that was lost is the better reason
     poison(Status::kDeviceLost, failure.what());
   }
   if (group_) {
