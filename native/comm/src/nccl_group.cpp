@@ -7,10 +7,8 @@
 #include <cstring>
 
 #include "group_options.hpp"
-#include "rendezvous.hpp"
 #include "slora/comm/nccl_group.hpp"
 #include "slora/core/log.hpp"
-#include "tcp_link.hpp"
 #include "thread_link.hpp"
 
 namespace slora::comm {
@@ -57,7 +55,7 @@ class Communicators {
  public:
   Communicators(const CommApi& api, std::vector<std::shared_ptr<device::Device>> devices)
       : api_(api), devices_(std::move(devices)) {}
-  Communicators(Communicators&&) = default;
+  Communicators(const Communicators&) = delete;
   ~Communicators() {
     // Several are ranks of one process, and none has work left: there is nobody to wait for.
     for (void* comm : comms_) {
@@ -199,24 +197,19 @@ void NcclGroup::break_for_lateness(int32_t silent) {
                                        "; the processes of all ranks are there"));
 }
 
-std::unique_ptr<Group> join_nccl_group(const JoinOptions& options, const CommApi* api,
+std::unique_ptr<Group> make_nccl_group(std::unique_ptr<HostLink> link, const CommApi* api,
                                        std::shared_ptr<device::Device> device) {
-  const GroupOptions limits = checked(options.group, options.size);
-  load(api);
-  auto link = std::make_unique<TcpLink>(rendezvous(options), options.tp_rank, options.size,
-                                        limits.time_limit_ms);
   try {
+    load(api);
     std::vector<uint8_t> id;
-    if (options.tp_rank == 0) id = make_id(*api);
+    if (link->tp_rank() == 0) id = make_id(*api);
     link->broadcast_message(id, 0);
     if (id.size() != kCommIdBytes)
       fail(Status::kFormat, "rank 0 sent an id of ", id.size(), " bytes, not ", kCommIdBytes);
-    Communicators comms(*api, {device});
-    comms.begin_to_create(id, *link, 0);
-    comms.await_ready();
-    auto owner = std::make_shared<Communicators>(std::move(comms));
-    void* const comm = owner->comm(0);
-    return std::make_unique<NcclGroup>(std::move(link), *api, comm, std::move(owner));
+    const auto owner = std::make_shared<Communicators>(*api, std::vector{std::move(device)});
+    owner->begin_to_create(id, *link, 0);
+    owner->await_ready();
+    return std::make_unique<NcclGroup>(std::move(link), *api, owner->comm(0), owner);
   } catch (const core::Error& failure) {
     if (link) link->abort(failure.what());
     throw;

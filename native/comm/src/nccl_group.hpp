@@ -7,9 +7,9 @@
 #include <mutex>
 #include <thread>
 
-#include "host_link.hpp"
 #include "slora/comm/comm_api.hpp"
 #include "slora/comm/group.hpp"
+#include "slora/comm/host_link.hpp"
 
 namespace slora::comm {
 

@@ -5,8 +5,8 @@
 #include <thread>
 #include <vector>
 
-#include "host_link.hpp"
 #include "message_kind.hpp"
+#include "slora/comm/host_link.hpp"
 #include "socket.hpp"
 
 namespace slora::comm {

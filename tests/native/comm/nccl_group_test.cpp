@@ -232,7 +232,7 @@ TEST_F(NcclGroups, JoinAsProcessesDo) {
         JoinOptions own = options;
         own.tp_rank = tp_rank;
         RankDevice rank;
-        const auto group = join_nccl_group(own, &kStandInApi, rank.device);
+        const auto group = make_nccl_group(join_processes(own), &kStandInApi, rank.device);
         run_random_program(*group, rank, 23, 300);
       } catch (const core::Error& failure) {
         thrown[static_cast<size_t>(tp_rank)] = failure.what();

@@ -10,10 +10,10 @@
 
 namespace slora::comm {
 
-// This process's rank on `device`; the others are processes on this or other hosts. Errors as
-// join_process_group; kUnsupported where `api` is null (a plugin without collectives), kBackend
-// where NCCL is missing.
-std::unique_ptr<Group> join_nccl_group(const JoinOptions& options, const CommApi* api,
+// This process's rank on `device`; the others are processes on this or other hosts and call this
+// too. kUnsupported where `api` is null (a plugin without collectives), kBackend where NCCL is
+// missing.
+std::unique_ptr<Group> make_nccl_group(std::unique_ptr<HostLink> link, const CommApi* api,
                                        std::shared_ptr<device::Device> device);
 
 // Ranks as threads of this process, element r on devices[r]; one device alone is a group of one.

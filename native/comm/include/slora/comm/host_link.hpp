@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "breakage.hpp"
+#include "slora/comm/breakage.hpp"
 
 namespace slora::comm {
 
