@@ -35,7 +35,7 @@ public static class AbiLayout
         new("slora_backend_info", "free_memory_bytes", 24, 8),
         new("slora_backend_info", "device_name", 32, 128),
         new("slora_backend_info", "features", 160, 128),
-        new("slora_model_options", null, 0, 56),
+        new("slora_model_options", null, 0, 80),
         new("slora_model_options", "struct_size", 0, 4),
         new("slora_model_options", "backend", 4, 4),
         new("slora_model_options", "path", 8, 8),
@@ -47,7 +47,12 @@ public static class AbiLayout
         new("slora_model_options", "reserved0", 37, 3),
         new("slora_model_options", "synthetic_seed", 40, 8),
         new("slora_model_options", "progress", 48, 8),
-        new("slora_model_info", null, 0, 128),
+        new("slora_model_options", "tp_size", 56, 4),
+        new("slora_model_options", "lora_sharding", 60, 4),
+        new("slora_model_options", "tp_devices", 64, 8),
+        new("slora_model_options", "num_tp_devices", 72, 4),
+        new("slora_model_options", "reserved1", 76, 4),
+        new("slora_model_info", null, 0, 136),
         new("slora_model_info", "struct_size", 0, 4),
         new("slora_model_info", "backend", 4, 4),
         new("slora_model_info", "architecture", 8, 64),
@@ -63,6 +68,8 @@ public static class AbiLayout
         new("slora_model_info", "num_threads", 108, 4),
         new("slora_model_info", "num_parameters", 112, 8),
         new("slora_model_info", "weight_bytes", 120, 8),
+        new("slora_model_info", "tp_size", 128, 4),
+        new("slora_model_info", "lora_sharding", 132, 4),
         new("slora_engine_options", null, 0, 48),
         new("slora_engine_options", "struct_size", 0, 4),
         new("slora_engine_options", "tokens_per_page", 4, 4),
@@ -277,6 +284,11 @@ public static class AbiLayout
             rows.Add(new("slora_model_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray3)));
             rows.Add(new("slora_model_options", "synthetic_seed", (ulong)((byte*)&value.SyntheticSeed - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_model_options", "progress", (ulong)((byte*)&value.Progress - start), (ulong)sizeof(NativeProgress*)));
+            rows.Add(new("slora_model_options", "tp_size", (ulong)((byte*)&value.TpSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_model_options", "lora_sharding", (ulong)((byte*)&value.LoraSharding - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_model_options", "tp_devices", (ulong)((byte*)&value.TpDevices - start), (ulong)sizeof(int*)));
+            rows.Add(new("slora_model_options", "num_tp_devices", (ulong)((byte*)&value.NumTpDevices - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_model_options", "reserved1", (ulong)((byte*)&value.Reserved1 - start), (ulong)sizeof(uint)));
         }
 
         {
@@ -298,6 +310,8 @@ public static class AbiLayout
             rows.Add(new("slora_model_info", "num_threads", (ulong)((byte*)&value.NumThreads - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_model_info", "num_parameters", (ulong)((byte*)&value.NumParameters - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_model_info", "weight_bytes", (ulong)((byte*)&value.WeightBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_model_info", "tp_size", (ulong)((byte*)&value.TpSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_model_info", "lora_sharding", (ulong)((byte*)&value.LoraSharding - start), (ulong)sizeof(int)));
         }
 
         {

@@ -95,6 +95,15 @@ public enum NativeLogLevel : int
     Error = 3,
 }
 
+/// <summary>How a tensor-parallel model shares out the LoRA updates of its adapters.</summary>
+public enum NativeLoraSharding : int
+{
+    /// <summary>as the base's matrices are cut: no collective of its own</summary>
+    Aligned = 0,
+    /// <summary>A and B both cut, the intermediate exchanged: less memory and work a rank</summary>
+    Full = 1,
+}
+
 /// <summary>Whose a page is.</summary>
 public enum NativePageOwner : int
 {

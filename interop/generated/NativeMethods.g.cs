@@ -79,7 +79,7 @@ internal static unsafe partial class NativeMethods
 
     /// <summary>
     /// Reads and packs a model. Files are memory-mapped, checked against config.json and converted to the compute
-    /// dtype.
+    /// dtype. With tp_size above 1 every rank reads its own part only.
     /// </summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
@@ -112,8 +112,9 @@ internal static unsafe partial class NativeMethods
     /// <summary>Creates an engine on a model and takes its memory once.</summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
-    /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE
-    /// or SLORA_ERROR_OUT_OF_MEMORY.
+    /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
+    /// SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY or SLORA_ERROR_WRONG_STATE (a model of several
+    /// tensor-parallel ranks serves one engine at a time).
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_engine_create")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]

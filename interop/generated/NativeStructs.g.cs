@@ -128,6 +128,19 @@ internal unsafe partial struct NativeModelOptions
     public ulong SyntheticSeed;
     /// <summary>may be null</summary>
     public NativeProgress* Progress;
+    /// <summary>
+    /// tensor-parallel ranks, 1..64; 0: 1. Must divide the attention heads. On the host each has num_threads / tp_size
+    /// threads, one at least
+    /// </summary>
+    public uint TpSize;
+    /// <summary><see cref="NativeLoraSharding"/></summary>
+    public int LoraSharding;
+    /// <summary>[num_tp_devices]: the ranks' devices; null: device_idx and those after it. Host: null</summary>
+    public int* TpDevices;
+    /// <summary>tp_size, or 0</summary>
+    public uint NumTpDevices;
+    /// <summary><c>reserved1</c></summary>
+    public uint Reserved1;
 
     /// <summary><c>SLORA_MODEL_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
@@ -172,6 +185,10 @@ public partial struct NativeModelInfo
     public ulong NumParameters;
     /// <summary>packed, as a step that touches every weight reads them</summary>
     public ulong WeightBytes;
+    /// <summary>tensor-parallel ranks; num_threads and pages are each rank's own</summary>
+    public uint TpSize;
+    /// <summary><see cref="NativeLoraSharding"/></summary>
+    public int LoraSharding;
 
     /// <summary><c>SLORA_MODEL_INFO_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
@@ -189,7 +206,9 @@ public partial struct NativeEngineOptions
     public uint StructSize;
     /// <summary>tokens of one layer's K and V in a page; power of two, 1..256; 0: 16</summary>
     public uint TokensPerPage;
-    /// <summary>the arena: KV and adapter pages of all layers; 0: a rule by free memory</summary>
+    /// <summary>
+    /// the arena of each tensor-parallel rank: KV and adapter pages of all layers; 0: a rule by free memory
+    /// </summary>
     public ulong PoolBytes;
     /// <summary>budget of packed adapter images in host memory; 0: no limit</summary>
     public ulong HostAdapterBytes;

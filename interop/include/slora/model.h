@@ -11,6 +11,12 @@ extern "C" {
 
 typedef struct slora_model slora_model;
 
+/* How a tensor-parallel model shares out the LoRA updates of its adapters. */
+enum slora_lora_sharding {
+  SLORA_LORA_SHARDING_ALIGNED = 0, /* as the base's matrices are cut: no collective of its own */
+  SLORA_LORA_SHARDING_FULL = 1     /* A and B both cut, the intermediate exchanged: less memory and work a rank */
+};
+
 /* How to read a model. */
 typedef struct slora_model_options {
   uint32_t struct_size;
@@ -24,9 +30,15 @@ typedef struct slora_model_options {
   uint8_t reserved0[3];
   uint64_t synthetic_seed;  /* the same seed and config give the same weights on every machine */
   slora_progress* progress; /* may be null */
+  uint32_t tp_size;         /* tensor-parallel ranks, 1..64; 0: 1. Must divide the attention heads. On the host each has
+                             * num_threads / tp_size threads, one at least */
+  int32_t lora_sharding;    /* enum slora_lora_sharding */
+  const int32_t* tp_devices; /* [num_tp_devices]: the ranks' devices; null: device_idx and those after it. Host: null */
+  uint32_t num_tp_devices;  /* tp_size, or 0 */
+  uint32_t reserved1;
 } slora_model_options;
 #define SLORA_MODEL_OPTIONS_INIT \
-  {(uint32_t)sizeof(slora_model_options), 0, NULL, 0, SLORA_DTYPE_BF16, 0, 0, 0, {0}, 0, NULL}
+  {(uint32_t)sizeof(slora_model_options), 0, NULL, 0, SLORA_DTYPE_BF16, 0, 0, 0, {0}, 0, NULL, 0, 0, NULL, 0, 0}
 
 #define SLORA_MODEL_TEXT_BYTES 64
 
@@ -47,11 +59,14 @@ typedef struct slora_model_info {
   uint32_t num_threads;                        /* host compute threads in use; 0 on CUDA */
   uint64_t num_parameters;
   uint64_t weight_bytes;                       /* packed, as a step that touches every weight reads them */
+  uint32_t tp_size;                            /* tensor-parallel ranks; num_threads and pages are each rank's own */
+  int32_t lora_sharding;                       /* enum slora_lora_sharding */
 } slora_model_info;
 #define SLORA_MODEL_INFO_INIT \
-  {(uint32_t)sizeof(slora_model_info), 0, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  {(uint32_t)sizeof(slora_model_info), 0, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
-/* Reads and packs a model. Files are memory-mapped, checked against config.json and converted to the compute dtype.
+/* Reads and packs a model. Files are memory-mapped, checked against config.json and converted to the compute dtype. With
+ * tp_size above 1 every rank reads its own part only.
  *
  * @thread any @blocks
  * @return the model, to be given to slora_model_destroy; null with SLORA_ERROR_IO, SLORA_ERROR_FORMAT,

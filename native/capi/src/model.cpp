@@ -63,6 +63,24 @@ engine::ModelOptions read_options(const slora_model_options& in) {
   options.num_threads = in.num_threads;
   options.is_synthetic = in.synthetic != 0;
   options.synthetic_seed = in.synthetic_seed;
+  if (in.tp_size > static_cast<uint32_t>(model::kMaxTpSize)) {
+    fail(Status::kInvalidArgument, "tp_size is ", in.tp_size, ", the limit is 1..",
+         model::kMaxTpSize);
+  }
+  options.tp_size = in.tp_size == 0 ? 1 : static_cast<int32_t>(in.tp_size);
+  if (in.lora_sharding < SLORA_LORA_SHARDING_ALIGNED ||
+      in.lora_sharding > SLORA_LORA_SHARDING_FULL) {
+    fail(Status::kInvalidArgument, "lora_sharding is ", in.lora_sharding, ", the limit is 0..1");
+  }
+  options.lora_sharding = static_cast<model::LoraSharding>(in.lora_sharding);
+  if (in.num_tp_devices != 0 && in.num_tp_devices != static_cast<uint32_t>(options.tp_size)) {
+    fail(Status::kInvalidArgument, "num_tp_devices is ", in.num_tp_devices,
+         ", which is neither 0 nor tp_size ", options.tp_size);
+  }
+  if (in.num_tp_devices != 0) {
+    require(in.tp_devices, "tp_devices");
+    options.devices.assign(in.tp_devices, in.tp_devices + in.num_tp_devices);
+  }
   return options;
 }
 
@@ -82,7 +100,9 @@ slora_model_info describe(const engine::Model& model) {
   info.max_position = static_cast<uint32_t>(config.max_position);
   info.num_threads = static_cast<uint32_t>(model.device_info.num_threads);
   info.num_parameters = model.num_parameters;
-  info.weight_bytes = model.weights->step_bytes(model.is_tied);
+  info.tp_size = static_cast<uint32_t>(model.shard.tp_size);
+  info.lora_sharding = static_cast<int32_t>(model.shard.lora_sharding);
+  info.weight_bytes = model.step_bytes();
   return info;
 }
 

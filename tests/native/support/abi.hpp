@@ -39,6 +39,15 @@ inline bool tests_cuda() {
   return backend && std::strcmp(backend, "cuda") == 0;
 }
 
+// The ranks under test: SLORA_TEST_TP, SLORA_TEST_LORA_SHARDING=full; else one.
+inline void choose_ranks(slora_model_options& options) {
+  if (const char* tp_size = std::getenv("SLORA_TEST_TP"))
+    options.tp_size = static_cast<uint32_t>(std::atoi(tp_size));
+  const char* sharding = std::getenv("SLORA_TEST_LORA_SHARDING");
+  if (sharding && std::strcmp(sharding, "full") == 0)
+    options.lora_sharding = SLORA_LORA_SHARDING_FULL;
+}
+
 inline ModelHandle load_model(const std::string& path, int32_t dtype, int32_t num_threads = 0) {
   slora_error error = SLORA_ERROR_INIT;
   slora_model_options options = SLORA_MODEL_OPTIONS_INIT;
@@ -47,6 +56,7 @@ inline ModelHandle load_model(const std::string& path, int32_t dtype, int32_t nu
   options.path_bytes = path.size();
   options.compute_dtype = dtype;
   options.num_threads = num_threads;
+  choose_ranks(options);
   ModelHandle model(slora_model_load(&options, &error));
   if (!model) throw AbiError(error.status, error.message);
   return model;
