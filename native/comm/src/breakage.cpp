@@ -1,4 +1,4 @@
-#include "breakage.hpp"
+#include "slora/comm/breakage.hpp"
 
 namespace slora::comm {
 

@@ -113,19 +113,29 @@ std::shared_ptr<void> share_board(HostLink& link, RankBoard& board) {
 
 }  // namespace
 
-std::unique_ptr<Group> join_process_group(const JoinOptions& options) {
+std::unique_ptr<HostLink> join_processes(const JoinOptions& options) {
   const GroupOptions limits = checked(options.group, options.size);
-  auto link = std::make_unique<TcpLink>(rendezvous(options), options.tp_rank, options.size,
-                                        limits.time_limit_ms);
-  RankBoard board{nullptr, options.size, limits.piece_bytes};
+  return std::make_unique<TcpLink>(rendezvous(options), options.tp_rank, options.size,
+                                   limits.time_limit_ms);
+}
+
+std::unique_ptr<Group> make_shared_memory_group(std::unique_ptr<HostLink> link,
+                                                uint64_t piece_bytes) {
+  const GroupOptions limits = checked({link->time_limit_ms(), piece_bytes}, link->size());
+  RankBoard board{nullptr, link->size(), limits.piece_bytes};
+  std::shared_ptr<void> memory;
   try {
-    const std::shared_ptr<void> memory = share_board(*link, board);
-    board.memory = static_cast<uint8_t*>(memory.get());
-    return std::make_unique<SharedMemoryGroup>(std::move(link), board, memory);
+    memory = share_board(*link, board);
   } catch (const core::Error& failure) {
-    if (link) link->abort(failure.what());
+    link->abort(failure.what());
     throw;
   }
+  board.memory = static_cast<uint8_t*>(memory.get());
+  return std::make_unique<SharedMemoryGroup>(std::move(link), board, memory);
+}
+
+std::unique_ptr<Group> join_process_group(const JoinOptions& options) {
+  return make_shared_memory_group(join_processes(options), options.group.piece_bytes);
 }
 
 }  // namespace slora::comm

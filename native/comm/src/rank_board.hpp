@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "breakage.hpp"
+#include "slora/comm/breakage.hpp"
 #include "slora/comm/group.hpp"
 
 namespace slora::comm {

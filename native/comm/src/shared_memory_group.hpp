@@ -4,9 +4,9 @@
 #include <memory>
 #include <utility>
 
-#include "host_link.hpp"
 #include "shared_collectives.hpp"
 #include "slora/comm/group.hpp"
+#include "slora/comm/host_link.hpp"
 
 namespace slora::comm {
 

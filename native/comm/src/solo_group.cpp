@@ -1,5 +1,5 @@
 // A group of one: sums and broadcasts of one rank change nothing.
-#include "breakage.hpp"
+#include "slora/comm/breakage.hpp"
 #include "slora/comm/thread_group.hpp"
 #include "slora/core/check.hpp"
 

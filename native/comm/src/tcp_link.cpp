@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <deque>
@@ -26,10 +27,14 @@ constexpr uint32_t kFrameMagic = 0x46524c53;  // "SLRF"
 // News travel beside the exchanges, in frames of their own.
 constexpr uint32_t kGoodbye = 16;
 constexpr uint32_t kBroken = 17;
+constexpr uint32_t kAreYouThere = 18;
+constexpr uint32_t kHere = 19;
 constexpr uint64_t kLongestMessage = 1u << 30;
 constexpr auto kSlice = milliseconds(20);
 // How long goodbyes and bad news may take to leave: a peer that does not read must not hold us up.
 constexpr auto kParting = milliseconds(200);
+// For a sign of life.
+constexpr auto kPatience = milliseconds(500);
 
 }  // namespace
 
@@ -46,7 +51,8 @@ struct TcpLink::Peer {
   bool is_cut_short = false;     // under send_mutex: a frame left in part, nothing may follow it
   bool is_readable = true;       // of the reader alone
   std::vector<uint8_t> arrived;  // of the reader alone: not yet a whole frame
-  bool has_left = false;         // under the link's mutex, as is the inbox
+  bool has_left = false;         // under the link's mutex, as is all that follows
+  bool has_answered = false;
   std::deque<std::pair<MessageKind, std::vector<uint8_t>>> inbox;
 };
 
@@ -82,18 +88,23 @@ TcpLink::~TcpLink() {
   const uint64_t one = 1;
   (void)!::write(stop_reader_.fd(), &one, sizeof one);
   reader_.join();
-  if (breakage_->is_set()) return;
-  const Frame goodbye{kFrameMagic, kGoodbye, 0};
-  for (auto& peer : wires_->peers) {
-    try {
-      const std::unique_lock<std::timed_mutex> lock(peer->send_mutex, kParting);
-      if (!lock || peer->is_cut_short) continue;
-      peer->socket.send({reinterpret_cast<const uint8_t*>(&goodbye), sizeof goodbye},
-                        Clock::now() + kParting);
-    } catch (const core::Error&) {
-      // It has gone already.
-    }
+  leave(0);
+}
+
+bool TcpLink::leave(int32_t limit_ms) noexcept {
+  if (breakage_->is_set()) return false;
+  if (!has_said_goodbye_) {
+    for (auto& peer : wires_->peers) send_news(*peer, kGoodbye, "");
   }
+  has_said_goodbye_ = true;
+  std::unique_lock<std::mutex> lock(wires_->mutex);
+  const auto have_all_left = [&] {
+    return std::all_of(wires_->peers.begin(), wires_->peers.end(),
+                       [](const auto& peer) { return peer->has_left; });
+  };
+  wires_->changed.wait_for(lock, milliseconds(limit_ms),
+                           [&] { return have_all_left() || breakage_->is_set(); });
+  return have_all_left();
 }
 
 TcpLink::Peer& TcpLink::way_to(int32_t rank) {
@@ -275,8 +286,14 @@ void TcpLink::take_frames(Peer& peer) {
       breakage_->set(std::string(message.begin(), message.end()));
       continue;
     }
+    if (frame.kind == kAreYouThere) {
+      send_news(peer, kHere, "");
+      continue;
+    }
     const std::lock_guard<std::mutex> lock(wires_->mutex);
-    if (frame.kind == kGoodbye) {
+    if (frame.kind == kHere) {
+      peer.has_answered = true;
+    } else if (frame.kind == kGoodbye) {
       peer.has_left = true;
     } else {
       peer.inbox.emplace_back(static_cast<MessageKind>(frame.kind), std::move(message));
@@ -289,20 +306,39 @@ void TcpLink::take_frames(Peer& peer) {
 void TcpLink::spread_breakage(Wires& wires, const std::string& line) {
   // Without the lock: a sleeper that just misses it looks again a slice later.
   wires.changed.notify_all();
+  for (auto& peer : wires.peers) send_news(*peer, kBroken, line);
+}
+
+void TcpLink::send_news(Peer& peer, uint32_t kind, const std::string& text) {
   WireWriter news;
-  news.number(Frame{kFrameMagic, kBroken, line.size()});
-  news.raw({reinterpret_cast<const uint8_t*>(line.data()), line.size()});
-  for (auto& peer : wires.peers) {
-    try {
-      const std::unique_lock<std::timed_mutex> lock(peer->send_mutex, kParting);
-      if (!lock) continue;
-      // A connection that carries no news any more is closed, which is news enough.
-      if (peer->is_cut_short || !peer->socket.send(news.bytes(), Clock::now() + kParting))
-        peer->socket.shut_down();
-    } catch (const core::Error&) {
-      // It has gone itself.
-    }
+  news.number(Frame{kFrameMagic, kind, text.size()});
+  news.raw({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  try {
+    const std::unique_lock<std::timed_mutex> lock(peer.send_mutex, kParting);
+    if (!lock) return;
+    // A connection that carries no news any more is closed, which is news enough.
+    if (peer.is_cut_short || !peer.socket.send(news.bytes(), Clock::now() + kParting))
+      peer.socket.shut_down();
+  } catch (const core::Error&) {
+    // It has gone itself.
   }
+}
+
+int32_t TcpLink::find_silent_rank() {
+  {
+    const std::lock_guard<std::mutex> lock(wires_->mutex);
+    for (auto& peer : wires_->peers) peer->has_answered = false;
+  }
+  for (auto& peer : wires_->peers) send_news(*peer, kAreYouThere, "");
+  const auto first_silent = [&] {
+    for (auto& peer : wires_->peers) {
+      if (!peer->has_answered) return peer->rank;
+    }
+    return -1;
+  };
+  std::unique_lock<std::mutex> lock(wires_->mutex);
+  wires_->changed.wait_for(lock, kPatience, [&] { return first_silent() < 0; });
+  return first_silent();
 }
 
 }  // namespace slora::comm

@@ -5,8 +5,8 @@
 #include <thread>
 #include <vector>
 
-#include "host_link.hpp"
 #include "message_kind.hpp"
+#include "slora/comm/host_link.hpp"
 #include "socket.hpp"
 
 namespace slora::comm {
@@ -27,6 +27,8 @@ class TcpLink final : public HostLink {
   void broadcast_message(std::vector<uint8_t>& message, int32_t root) override;
   void await_message(std::vector<uint8_t>& message, int32_t root) override;
   std::vector<std::vector<uint8_t>> all_gather_messages(std::span<const uint8_t> message) override;
+  int32_t find_silent_rank() override;
+  bool leave(int32_t limit_ms) noexcept override;
 
  private:
   struct Frame;
@@ -46,6 +48,8 @@ class TcpLink final : public HostLink {
   void read_all();
   void read_from(Peer& peer);
   void take_frames(Peer& peer);
+  // News in a frame of its own; nothing happens if they do not leave at once.
+  static void send_news(Peer& peer, uint32_t kind, const std::string& text);
   // Tells the others why the group is broken. Once, by whoever broke it.
   static void spread_breakage(Wires& wires, const std::string& line);
 
@@ -54,6 +58,7 @@ class TcpLink final : public HostLink {
   const int32_t time_limit_ms_;
   const std::shared_ptr<Breakage> breakage_ = std::make_shared<Breakage>();
   const std::shared_ptr<Wires> wires_;
+  bool has_said_goodbye_ = false;
   Socket stop_reader_;  // an eventfd
   std::thread reader_;
 };

@@ -6,8 +6,8 @@
 #include <memory>
 #include <mutex>
 
-#include "host_link.hpp"
 #include "message_kind.hpp"
+#include "slora/comm/host_link.hpp"
 
 namespace slora::comm {
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <thread>
 
+#include "free_address.hpp"
 #include "rank_process.hpp"
 
 namespace slora::comm::test {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "slora/core/dtype.hpp"
+#include "slora/device/device.hpp"
 
 namespace slora::comm {
 
@@ -46,6 +47,10 @@ class Group {
   virtual void all_gather(void* stream, const void* send, void* recv, uint64_t bytes) = 0;
   // data = data of rank `root`.
   virtual void broadcast(void* stream, void* data, uint64_t bytes, int32_t root) = 0;
+
+  // What event.synchronize() is, for an event behind collectives: ends with kRankLost within the
+  // time limit also where the device itself would wait for a lost rank for ever.
+  virtual void synchronize(device::Event& event);
 
   // ---- between the hosts: blocking, at most for the time limit
 

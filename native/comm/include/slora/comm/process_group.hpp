@@ -5,6 +5,7 @@
 #include <string>
 
 #include "slora/comm/group.hpp"
+#include "slora/comm/host_link.hpp"
 
 namespace slora::comm {
 
@@ -27,9 +28,16 @@ struct JoinOptions {
   static const char* library_version();
 };
 
-// Ranks of the host backend in processes of one host, over POSIX shared memory. Blocks until every
-// rank has come. kInvalidArgument, on both sides, where secret, version, size or fingerprint
-// differ, naming both; kIo where a rank does not come in time.
+// Blocks until every rank has come. kInvalidArgument, on both sides, where secret, version, size or
+// fingerprint differ, naming both; kIo where a rank does not come in time.
+std::unique_ptr<HostLink> join_processes(const JoinOptions& options);
+
+// Collectives of the host backend, over POSIX shared memory: for processes of one host, called by
+// all of them. kIo where a rank runs on another, kOutOfMemory where there is no room.
+std::unique_ptr<Group> make_shared_memory_group(std::unique_ptr<HostLink> link,
+                                                uint64_t piece_bytes = GroupOptions{}.piece_bytes);
+
+// Both at once.
 std::unique_ptr<Group> join_process_group(const JoinOptions& options);
 
 }  // namespace slora::comm

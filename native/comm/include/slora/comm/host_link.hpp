@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "breakage.hpp"
+#include "slora/comm/breakage.hpp"
 
 namespace slora::comm {
 
@@ -28,6 +28,14 @@ class HostLink {
   virtual void await_message(std::vector<uint8_t>& message, int32_t root) = 0;
   virtual std::vector<std::vector<uint8_t>> all_gather_messages(
       std::span<const uint8_t> message) = 0;
+
+  // Asks every rank that this one is connected to for a sign of life and gives the first that is
+  // silent, -1 if none is. Takes up to half a second. Any thread.
+  virtual int32_t find_silent_rank() { return -1; }
+
+  // Says goodbye, as destruction does, and waits until those that this rank is connected to have
+  // said it too: up to the limit, and not at all where the group is broken. True if all have.
+  virtual bool leave(int32_t /*limit_ms*/) noexcept { return !breakage()->is_set(); }
 
   void abort(const std::string& reason) noexcept {
     try {
