@@ -109,6 +109,20 @@ internal static unsafe partial class NativeMethods
     internal static partial void ModelDestroy(
         OpaqueModel* model);
 
+    /// <summary>
+    /// Joins rank 0, loads its part of the model and runs it until rank 0's model is destroyed. Adapters are read from
+    /// the paths that rank 0 reads.
+    /// </summary>
+    /// <remarks>Thread: any; may block.</remarks>
+    /// <returns>
+    /// SLORA_OK once rank 0 has let go; SLORA_ERROR_INVALID_ARGUMENT (also where secret, version, rank or model are not
+    /// rank 0's), SLORA_ERROR_IO, SLORA_ERROR_RANK_LOST, SLORA_ERROR_STRUCT_SIZE, or as slora_model_load.
+    /// </returns>
+    [LibraryImport(Library, EntryPoint = "slora_worker_run")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial int WorkerRun(
+        NativeWorkerOptions* options, NativeError* error);
+
     /// <summary>Creates an engine on a model and takes its memory once.</summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "slora/core/status.hpp"
+#include "workers.hpp"
 
 namespace slora::engine {
 namespace {
@@ -88,25 +89,27 @@ void load_part(Model& rank, const ModelOptions& options, const model::TensorSet&
   }
 }
 
-void open_rank_backend(Model& rank, const ModelOptions& options, BackendKind kind) {
-  const auto place = static_cast<size_t>(rank.shard.tp_rank);
-  // The host has one device, whichever rank asks; auto is settled by rank 0, which may be the host.
-  const bool is_host = kind == BackendKind::kHost;
-  const int32_t device_idx = !options.devices.empty() ? options.devices[place]
-                             : is_host                ? options.device_idx
-                                                      : options.device_idx + rank.shard.tp_rank;
-  int32_t num_threads = options.num_threads;
-  if (!rank.shard.is_whole()) {
-    if (num_threads == 0)
-      num_threads = static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
-    num_threads = std::max(1, num_threads / rank.shard.tp_size);
-  }
+void open_rank_backend(Model& rank, const ModelOptions& options, BackendKind kind,
+                       int32_t device_idx, int32_t num_threads) {
   rank.backend = open_backend(kind, device_idx, num_threads);
   rank.device_info = rank.backend.device->describe();
   if (!rank.backend.kernels->supports_dtype(options.compute_dtype)) {
     fail(Status::kUnsupported, "the ", rank.backend.is_cuda ? "CUDA" : "host",
          " backend does not compute in ", core::dtype_name(options.compute_dtype));
   }
+}
+
+// The host has one device, whichever rank asks.
+int32_t device_of_rank(const ModelOptions& options, int32_t tp_rank, BackendKind kind) {
+  if (!options.devices.empty()) return options.devices[static_cast<size_t>(tp_rank)];
+  return kind == BackendKind::kHost ? options.device_idx : options.device_idx + tp_rank;
+}
+
+int32_t threads_of_rank(const ModelOptions& options) {
+  if (options.tp_size == 1) return options.num_threads;
+  const auto cores = static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
+  const int32_t all = options.num_threads == 0 ? cores : options.num_threads;
+  return std::max(1, all / options.tp_size);
 }
 
 // All parts at once; the first failure, by rank, is everybody's.
@@ -149,14 +152,28 @@ uint64_t Model::step_bytes() const {
   return bytes;
 }
 
+std::shared_ptr<Model> load_rank(const ModelOptions& options, const model::ShardSpec& shard,
+                                 model::LoadProgress* progress) {
+  const model::ModelConfig config = model::read_config(options.path);
+  model::check_shardable(config, shard.tp_size);
+  std::shared_ptr<Model> rank = begin_rank(options, config, shard);
+  open_rank_backend(*rank, options, options.backend, options.device_idx, options.num_threads);
+  model::TensorSet tensors;
+  if (!options.is_synthetic) tensors = model::TensorSet::open_model(options.path);
+  load_part(*rank, options, tensors, progress);
+  return rank;
+}
+
 std::shared_ptr<Model> load_model(const ModelOptions& options, model::LoadProgress* progress) {
+  if (!options.listen.empty()) return load_with_workers(options, progress);
   const model::ModelConfig config = model::read_config(options.path);
   model::check_shardable(config, options.tp_size);
   std::vector<std::shared_ptr<Model>> ranks;
-  BackendKind kind = options.backend;
+  BackendKind kind = options.backend;  // auto is settled by rank 0, whose device is the first
   for (int32_t i = 0; i < options.tp_size; ++i) {
     ranks.push_back(begin_rank(options, config, {i, options.tp_size, options.lora_sharding}));
-    open_rank_backend(*ranks.back(), options, kind);
+    open_rank_backend(*ranks.back(), options, kind, device_of_rank(options, i, kind),
+                      threads_of_rank(options));
     kind = ranks[0]->backend.is_cuda ? BackendKind::kCuda : BackendKind::kHost;
   }
   model::TensorSet tensors;  // keeps the files mapped while the plans point into them

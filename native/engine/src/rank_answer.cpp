@@ -13,12 +13,17 @@ void RankAnswer::fail(core::Status why, const char* words) noexcept {
   }
 }
 
-std::vector<RankAnswer> exchange_answers(comm::Group& group, const RankAnswer& own) {
+namespace {
+
+std::vector<uint8_t> written(const RankAnswer& answer) {
   MessageWriter writer;
-  writer.put(own.status);
-  writer.put(own.message);
-  writer.put(own.value);
-  const std::vector<std::vector<uint8_t>> messages = group.all_gather_messages(writer.take());
+  writer.put(answer.status);
+  writer.put(answer.message);
+  writer.put(answer.value);
+  return writer.take();
+}
+
+std::vector<RankAnswer> read(const std::vector<std::vector<uint8_t>>& messages) {
   std::vector<RankAnswer> answers;
   for (size_t rank = 0; rank < messages.size(); ++rank) {
     MessageReader reader(messages[rank]);
@@ -28,9 +33,19 @@ std::vector<RankAnswer> exchange_answers(comm::Group& group, const RankAnswer& o
     reader.get(answer.value);
     reader.expect_end();
     if (rank > 0 && answer.status != core::Status::kOk)
-      answer.message = core::str_cat("rank ", rank, " of ", group.size(), ": ", answer.message);
+      answer.message = core::str_cat("rank ", rank, " of ", messages.size(), ": ", answer.message);
   }
   return answers;
+}
+
+}  // namespace
+
+std::vector<RankAnswer> exchange_answers(comm::Group& group, const RankAnswer& own) {
+  return read(group.all_gather_messages(written(own)));
+}
+
+std::vector<RankAnswer> exchange_answers(comm::HostLink& link, const RankAnswer& own) {
+  return read(link.all_gather_messages(written(own)));
 }
 
 const RankAnswer* first_failure(const std::vector<RankAnswer>& answers) {

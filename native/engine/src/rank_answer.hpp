@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "slora/comm/group.hpp"
+#include "slora/comm/host_link.hpp"
 #include "slora/core/status.hpp"
 
 namespace slora::engine {
@@ -33,6 +34,8 @@ struct RankAnswer {
 
 // Every rank's answer in the order of ranks; those of other ranks name theirs.
 std::vector<RankAnswer> exchange_answers(comm::Group& group, const RankAnswer& own);
+// The same before there is a group, after work that may take minutes.
+std::vector<RankAnswer> exchange_answers(comm::HostLink& link, const RankAnswer& own);
 // Null if all went well.
 const RankAnswer* first_failure(const std::vector<RankAnswer>& answers);
 // Exchanges, and throws the first failure.
