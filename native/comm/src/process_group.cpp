@@ -114,9 +114,9 @@ std::shared_ptr<void> share_board(HostLink& link, RankBoard& board) {
 }  // namespace
 
 std::unique_ptr<HostLink> join_processes(const JoinOptions& options) {
-  const GroupOptions limits = checked(options.group, options.size);
-  return std::make_unique<TcpLink>(rendezvous(options), options.tp_rank, options.size,
-                                   limits.time_limit_ms);
+  Meeting meeting = rendezvous(options);
+  return std::make_unique<TcpLink>(std::move(meeting.sockets), options.tp_rank, meeting.size,
+                                   options.group.time_limit_ms);
 }
 
 std::unique_ptr<Group> make_shared_memory_group(std::unique_ptr<HostLink> link,

@@ -95,10 +95,12 @@ std::vector<uint8_t> hello_of(const JoinOptions& options) {
 }
 
 void check_options(const JoinOptions& options) {
-  checked(options.group, options.size);
-  if (options.tp_rank < 0 || options.tp_rank >= options.size) {
+  const bool takes_any = options.size == 0 && options.tp_rank != 0;
+  checked(options.group, takes_any ? 1 : options.size);
+  const int32_t limit = takes_any ? kMaxGroupSize : options.size;
+  if (options.tp_rank < 0 || options.tp_rank >= limit) {
     fail(Status::kInvalidArgument, "the tensor-parallel rank is ", options.tp_rank,
-         ", the limit is 0..", options.size - 1);
+         ", the limit is 0..", limit - 1);
   }
   if (options.secret.empty() || options.secret.size() > 4096) {
     fail(Status::kInvalidArgument, "the group's secret has ", options.secret.size(),
@@ -120,7 +122,7 @@ class Host {
   Host(const JoinOptions& options, Deadline deadline)
       : options_(options), deadline_(deadline), guests_(static_cast<size_t>(options.size)) {}
 
-  std::vector<Socket> gather() {
+  Meeting gather() {
     if (options_.size > 1) listener_ = Socket::listen(parse_address(options_.address));
     try {
       for (int32_t num_missing = options_.size - 1; num_missing > 0;) {
@@ -131,10 +133,10 @@ class Host {
       if (failure.status() == Status::kInvalidArgument) refuse_late_comers(failure.what());
       throw;
     }
-    tell_all(Code::kWelcome, "");
-    std::vector<Socket> sockets;
-    for (Guest& guest : guests_) sockets.push_back(std::move(guest.socket));
-    return sockets;
+    tell_all(Code::kWelcome, std::to_string(options_.size));
+    Meeting meeting{options_.size, {}};
+    for (Guest& guest : guests_) meeting.sockets.push_back(std::move(guest.socket));
+    return meeting;
   }
 
  private:
@@ -220,11 +222,11 @@ class Host {
     if (version != options_.version) {
       line =
           str_cat("rank ", tp_rank, " is slora ", version, ", rank 0 is slora ", options_.version);
-    } else if (size != options_.size) {
+    } else if (size != 0 && size != options_.size) {
       line = str_cat("rank ", tp_rank, " was started for ", size, " ranks, rank 0 for ",
                      options_.size);
-    } else if (tp_rank < 1 || tp_rank >= size) {
-      line = str_cat("a rank called itself ", tp_rank, ", the limit is 1..", size - 1);
+    } else if (tp_rank < 1 || tp_rank >= options_.size) {
+      line = str_cat("a rank called itself ", tp_rank, ", the limit is 1..", options_.size - 1);
     } else if (fingerprint != options_.fingerprint) {
       line = str_cat("rank ", tp_rank, " has model and options '", fingerprint, "', rank 0 has '",
                      options_.fingerprint, "'");
@@ -274,11 +276,12 @@ class Host {
 };
 
 // The side of the others.
-Socket join(const JoinOptions& options, Deadline deadline) {
+Meeting join(const JoinOptions& options, Deadline deadline) {
   const auto late = [&]() {
     fail(Status::kIo, "the group at ", options.address,
          " was not complete within the time limit of ", options.join_limit_ms, " ms");
   };
+  Meeting meeting;
   Socket socket = Socket::connect(parse_address(options.address), deadline);
   try {
     Challenge challenge{};
@@ -312,25 +315,24 @@ Socket join(const JoinOptions& options, Deadline deadline) {
     }
     if (verdict.code != Code::kWelcome)
       fail(Status::kInvalidArgument, "rank 0 at ", options.address, " refused: ", line);
+    meeting.size = std::stoi(line);
   } catch (const core::Error& failure) {
     if (failure.status() != Status::kIo || Clock::now() >= deadline) throw;
     fail(Status::kIo, "rank 0 at ", options.address,
          " went away before the group was complete: ", failure.what());
   }
-  return socket;
+  meeting.sockets.push_back(std::move(socket));
+  return meeting;
 }
 
 }  // namespace
 
 const char* JoinOptions::library_version() { return SLORA_VERSION; }
 
-std::vector<Socket> rendezvous(const JoinOptions& options) {
+Meeting rendezvous(const JoinOptions& options) {
   check_options(options);
   const Deadline deadline = Clock::now() + milliseconds(options.join_limit_ms);
-  if (options.tp_rank == 0) return Host(options, deadline).gather();
-  std::vector<Socket> sockets;
-  sockets.push_back(join(options, deadline));
-  return sockets;
+  return options.tp_rank == 0 ? Host(options, deadline).gather() : join(options, deadline);
 }
 
 }  // namespace slora::comm

@@ -8,8 +8,14 @@
 
 namespace slora::comm {
 
-// Connections that have passed the handshake: of rank 0 one for each other rank (element 0 is
-// empty), of another rank one, to rank 0. Errors as join_process_group says.
-std::vector<Socket> rendezvous(const JoinOptions& options);
+struct Meeting {
+  int32_t size = 1;
+  // Connections that have passed the handshake: of rank 0 one for each other rank (element 0 is
+  // empty), of another rank one, to rank 0.
+  std::vector<Socket> sockets;
+};
+
+// Errors as join_processes says.
+Meeting rendezvous(const JoinOptions& options);
 
 }  // namespace slora::comm

@@ -111,22 +111,24 @@ TcpLink::Peer& TcpLink::way_to(int32_t rank) {
   return *wires_->peers[tp_rank_ == 0 ? static_cast<size_t>(rank - 1) : 0];
 }
 
-void TcpLink::barrier() { gather(MessageKind::kBarrier, {}); }
+void TcpLink::barrier() { gather(MessageKind::kBarrier, {}, Patience::kLimited); }
 
-std::vector<std::vector<uint8_t>> TcpLink::all_gather_messages(std::span<const uint8_t> message) {
-  return gather(MessageKind::kAllGather, message);
+std::vector<std::vector<uint8_t>> TcpLink::all_gather_messages(std::span<const uint8_t> message,
+                                                               Patience patience) {
+  return gather(MessageKind::kAllGather, message, patience);
 }
 
 void TcpLink::broadcast_message(std::vector<uint8_t>& message, int32_t root) {
   SLORA_CHECK(root >= 0 && root < size_);
   breakage_->check();
   if (tp_rank_ == 0) {
-    if (root != 0) message = receive(way_to(root), MessageKind::kBroadcast, root, true);
+    if (root != 0)
+      message = receive(way_to(root), MessageKind::kBroadcast, root, Patience::kLimited);
     pass_on(message, root);
   } else if (root == tp_rank_) {
     send(way_to(0), MessageKind::kBroadcast, message);
   } else {
-    message = receive(way_to(0), MessageKind::kBroadcast, root, true);
+    message = receive(way_to(0), MessageKind::kBroadcast, root, Patience::kLimited);
   }
 }
 
@@ -134,10 +136,10 @@ void TcpLink::await_message(std::vector<uint8_t>& message, int32_t root) {
   SLORA_CHECK(root >= 0 && root < size_ && root != tp_rank_);
   breakage_->check();
   if (tp_rank_ == 0) {
-    message = receive(way_to(root), MessageKind::kBroadcast, root, false);
+    message = receive(way_to(root), MessageKind::kBroadcast, root, Patience::kForEver);
     pass_on(message, root);
   } else {
-    message = receive(way_to(0), MessageKind::kBroadcast, root, false);
+    message = receive(way_to(0), MessageKind::kBroadcast, root, Patience::kForEver);
   }
 }
 
@@ -148,14 +150,15 @@ void TcpLink::pass_on(std::span<const uint8_t> message, int32_t root) {
 }
 
 std::vector<std::vector<uint8_t>> TcpLink::gather(MessageKind kind,
-                                                  std::span<const uint8_t> message) {
+                                                  std::span<const uint8_t> message,
+                                                  Patience patience) {
   breakage_->check();
   std::vector<std::vector<uint8_t>> all(static_cast<size_t>(size_));
   all[static_cast<size_t>(tp_rank_)].assign(message.begin(), message.end());
   if (tp_rank_ == 0) {
     WireWriter joined;
     for (auto& peer : wires_->peers)
-      all[static_cast<size_t>(peer->rank)] = receive(*peer, kind, peer->rank, true);
+      all[static_cast<size_t>(peer->rank)] = receive(*peer, kind, peer->rank, patience);
     for (const auto& one : all) {
       joined.number(uint64_t{one.size()});
       joined.raw(one);
@@ -164,7 +167,7 @@ std::vector<std::vector<uint8_t>> TcpLink::gather(MessageKind kind,
   } else {
     send(way_to(0), kind, message);
     // Rank 0 itself may be waiting for a lost rank, and knows its name: it gets a little longer.
-    const std::vector<uint8_t> joined = receive(way_to(0), kind, -1, true);
+    const std::vector<uint8_t> joined = receive(way_to(0), kind, -1, patience);
     WireReader reader(joined);
     for (auto& one : all) {
       const auto part = reader.take(reader.number<uint64_t>());
@@ -200,27 +203,41 @@ void TcpLink::send(Peer& peer, MessageKind kind, std::span<const uint8_t> payloa
   breakage_->check();
 }
 
-std::vector<uint8_t> TcpLink::receive(Peer& from, MessageKind kind, int32_t root, bool has_limit) {
+std::vector<uint8_t> TcpLink::receive(Peer& from, MessageKind kind, int32_t root,
+                                      Patience patience) {
   // What comes by way of rank 0 is late when somebody else is: rank 0 finds out first and says who.
   const bool is_relayed = root != from.rank;
   const milliseconds limit(time_limit_ms_ + (is_relayed ? time_limit_ms_ / 4 + 500 : 0));
-  const Deadline deadline = Clock::now() + limit;
+  // From the last sign of life, where those count.
+  Deadline deadline = Clock::now() + limit;
+  Deadline next_question = Clock::now() + limit / 4;
   std::unique_lock<std::mutex> lock(wires_->mutex);
+  from.has_answered = false;
   while (from.inbox.empty()) {
     breakage_->check();
     std::string line;
+    bool asks = false;
     if (from.has_left) {
       line = str_cat("rank ", from.rank, " of ", size_, " left the group before ",
                      message_kind_name(kind));
-    } else if (has_limit && Clock::now() >= deadline) {
-      line = str_cat("rank ", from.rank, " of ", size_, " did not come to ",
-                     message_kind_name(kind), " within the time limit of ", time_limit_ms_, " ms");
+    } else if (patience != Patience::kForEver && Clock::now() >= deadline) {
+      line = str_cat(
+          "rank ", from.rank, " of ", size_,
+          patience == Patience::kLimited ? " did not come to " : " gave no sign of life before ",
+          message_kind_name(kind), " within the time limit of ", time_limit_ms_, " ms");
+    } else if (patience == Patience::kWhileAlive && from.has_answered) {
+      from.has_answered = false;
+      deadline = Clock::now() + limit;
+    } else if (patience == Patience::kWhileAlive && Clock::now() >= next_question) {
+      next_question = Clock::now() + limit / 4;
+      asks = true;
     } else {
       wires_->changed.wait_for(lock, kSlice);
-      continue;
     }
+    if (line.empty() && !asks) continue;
     lock.unlock();
-    breakage_->set(line);
+    if (asks) send_news(from, kAreYouThere, "");
+    if (!line.empty()) breakage_->set(line);
     lock.lock();
   }
   auto [got, message] = std::move(from.inbox.front());

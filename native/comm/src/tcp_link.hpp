@@ -26,7 +26,8 @@ class TcpLink final : public HostLink {
   void barrier() override;
   void broadcast_message(std::vector<uint8_t>& message, int32_t root) override;
   void await_message(std::vector<uint8_t>& message, int32_t root) override;
-  std::vector<std::vector<uint8_t>> all_gather_messages(std::span<const uint8_t> message) override;
+  std::vector<std::vector<uint8_t>> all_gather_messages(std::span<const uint8_t> message,
+                                                        Patience patience) override;
   int32_t find_silent_rank() override;
   bool leave(int32_t limit_ms) noexcept override;
 
@@ -39,10 +40,11 @@ class TcpLink final : public HostLink {
   Peer& way_to(int32_t rank);
   void send(Peer& peer, MessageKind kind, std::span<const uint8_t> payload);
   // The next message from `from`, sent by `root` in an exchange of `kind`.
-  std::vector<uint8_t> receive(Peer& from, MessageKind kind, int32_t root, bool has_limit);
+  std::vector<uint8_t> receive(Peer& from, MessageKind kind, int32_t root, Patience patience);
   // Rank 0's part in a broadcast of another rank.
   void pass_on(std::span<const uint8_t> message, int32_t root);
-  std::vector<std::vector<uint8_t>> gather(MessageKind kind, std::span<const uint8_t> message);
+  std::vector<std::vector<uint8_t>> gather(MessageKind kind, std::span<const uint8_t> message,
+                                           Patience patience);
 
   // The reader: takes what arrives on all connections apart into messages and news.
   void read_all();

@@ -25,31 +25,31 @@ ThreadLink::~ThreadLink() {
 
 void ThreadLink::barrier() {
   std::vector<std::vector<uint8_t>> messages;
-  exchange(MessageKind::kBarrier, 0, {}, true, messages);
+  exchange(MessageKind::kBarrier, 0, {}, Patience::kLimited, messages);
 }
 
 void ThreadLink::broadcast_message(std::vector<uint8_t>& message, int32_t root) {
   std::vector<std::vector<uint8_t>> messages;
-  exchange(MessageKind::kBroadcast, root, message, true, messages);
+  exchange(MessageKind::kBroadcast, root, message, Patience::kLimited, messages);
   if (root != tp_rank_) message = std::move(messages[0]);
 }
 
 void ThreadLink::await_message(std::vector<uint8_t>& message, int32_t root) {
   SLORA_CHECK(root != tp_rank_);
   std::vector<std::vector<uint8_t>> messages;
-  exchange(MessageKind::kBroadcast, root, {}, false, messages);
+  exchange(MessageKind::kBroadcast, root, {}, Patience::kForEver, messages);
   message = std::move(messages[0]);
 }
 
-std::vector<std::vector<uint8_t>> ThreadLink::all_gather_messages(
-    std::span<const uint8_t> message) {
+std::vector<std::vector<uint8_t>> ThreadLink::all_gather_messages(std::span<const uint8_t> message,
+                                                                  Patience patience) {
   std::vector<std::vector<uint8_t>> messages;
-  exchange(MessageKind::kAllGather, 0, message, true, messages);
+  exchange(MessageKind::kAllGather, 0, message, patience, messages);
   return messages;
 }
 
 void ThreadLink::exchange(MessageKind kind, int32_t root, std::span<const uint8_t> own,
-                          bool has_limit, std::vector<std::vector<uint8_t>>& out) {
+                          Patience patience, std::vector<std::vector<uint8_t>>& out) {
   SLORA_CHECK(root >= 0 && root < size());
   mailroom_->breakage->check();
   const uint64_t number = ++num_exchanges_;
@@ -71,17 +71,17 @@ void ThreadLink::exchange(MessageKind kind, int32_t root, std::span<const uint8_
   joined.has_come[static_cast<size_t>(tp_rank_)] = true;
   mailroom_->changed.notify_all();
   if (kind == MessageKind::kBroadcast) {
-    await(lock, joined, root, has_limit);
+    await(lock, joined, root, patience);
     out = {joined.messages[static_cast<size_t>(root)]};
   } else {
-    for (int32_t rank = 0; rank < size(); ++rank) await(lock, joined, rank, has_limit);
+    for (int32_t rank = 0; rank < size(); ++rank) await(lock, joined, rank, patience);
     out = joined.messages;
   }
   if (++joined.num_done == size()) mailroom_->exchanges.erase(number);
 }
 
 void ThreadLink::await(std::unique_lock<std::mutex>& lock, const Exchange& exchange, int32_t rank,
-                       bool has_limit) {
+                       Patience patience) {
   const auto deadline = Clock::now() + std::chrono::milliseconds(time_limit_ms());
   const auto idx = static_cast<size_t>(rank);
   while (!exchange.has_come[idx]) {
@@ -90,7 +90,7 @@ void ThreadLink::await(std::unique_lock<std::mutex>& lock, const Exchange& excha
       mailroom_->breakage->set(core::str_cat("rank ", rank, " of ", size(),
                                              " left the group before ",
                                              message_kind_name(exchange.kind)));
-    } else if (has_limit && Clock::now() >= deadline) {
+    } else if (patience == Patience::kLimited && Clock::now() >= deadline) {
       mailroom_->breakage->set(core::str_cat("rank ", rank, " of ", size(), " did not come to ",
                                              message_kind_name(exchange.kind),
                                              " within the time limit of ", time_limit_ms(), " ms"));

@@ -47,14 +47,15 @@ class ThreadLink final : public HostLink {
   void barrier() override;
   void broadcast_message(std::vector<uint8_t>& message, int32_t root) override;
   void await_message(std::vector<uint8_t>& message, int32_t root) override;
-  std::vector<std::vector<uint8_t>> all_gather_messages(std::span<const uint8_t> message) override;
+  std::vector<std::vector<uint8_t>> all_gather_messages(std::span<const uint8_t> message,
+                                                        Patience patience) override;
 
  private:
   // Takes part in the next exchange with `own`; the messages that it needs are in `out`.
-  void exchange(MessageKind kind, int32_t root, std::span<const uint8_t> own, bool has_limit,
+  void exchange(MessageKind kind, int32_t root, std::span<const uint8_t> own, Patience patience,
                 std::vector<std::vector<uint8_t>>& out);
   void await(std::unique_lock<std::mutex>& lock, const Exchange& exchange, int32_t rank,
-             bool has_limit);
+             Patience patience);
 
   std::shared_ptr<Mailroom> mailroom_;
   int32_t tp_rank_;

@@ -173,6 +173,11 @@ INSTANTIATE_TEST_SUITE_P(
         Difference{"fingerprint", "demo bf16",
                    "rank 2 has model and options 'demo bf16', rank 0 has 'demo f32'"}));
 
+TEST(Joining, TheSizeMayBeRankZerosToSay) {
+  auto ranks = start(3, {}, {{1, {{"size", "0"}}}, {2, {{"size", "0"}}}});
+  for (const auto& rank : ranks) EXPECT_EQ(rank->last_line(), "ok");
+}
+
 TEST(Joining, AMissingRankEndsInTimeNamingIt) {
   const auto begin = Clock::now();
   auto ranks = start(3, {{"size", "5"}, {"join_limit_ms", "800"}});

@@ -53,6 +53,32 @@ TEST(TcpLink, LeavingWaitsForTheOthersUpToALimit) {
   EXPECT_FALSE(host->breakage()->is_set());
 }
 
+TEST(TcpLink, SlowIsNotLostWhereSignsOfLifeCount) {
+  Pair pair;
+  const auto host = rank_zero({&pair.a});
+  const auto guest = other_rank(pair.b, 1, 2);
+  std::thread slow([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1800));  // the limit is 500
+    guest->all_gather_messages({}, Patience::kWhileAlive);
+  });
+  EXPECT_EQ(host->all_gather_messages({}, Patience::kWhileAlive).size(), 2u);
+  slow.join();
+}
+
+TEST(TcpLink, WithoutSignsOfLifeItIs) {
+  Pair pair;
+  const auto host = rank_zero({&pair.a});
+  try {
+    host->all_gather_messages({}, Patience::kWhileAlive);
+    FAIL();
+  } catch (const core::Error& failure) {
+    EXPECT_STREQ(
+        failure.what(),
+        "rank 1 of 2 gave no sign of life before all_gather_messages within the time limit "
+        "of 500 ms");
+  }
+}
+
 TEST(TcpLink, NonsenseBreaksTheGroup) {
   Pair pair;
   const auto host = rank_zero({&pair.a});

@@ -12,6 +12,14 @@
 
 namespace slora::comm {
 
+// How long a rank waits for another's message.
+enum class Patience {
+  kLimited,     // for the time limit
+  kWhileAlive,  // as long as the other's process gives signs of life: for work that may take
+                // minutes
+  kForEver,     // until the connection breaks: for who may have nothing to say
+};
+
 class HostLink {
  public:
   virtual ~HostLink() = default;
@@ -27,7 +35,7 @@ class HostLink {
   virtual void broadcast_message(std::vector<uint8_t>& message, int32_t root) = 0;
   virtual void await_message(std::vector<uint8_t>& message, int32_t root) = 0;
   virtual std::vector<std::vector<uint8_t>> all_gather_messages(
-      std::span<const uint8_t> message) = 0;
+      std::span<const uint8_t> message, Patience patience = Patience::kLimited) = 0;
 
   // Asks every rank that this one is connected to for a sign of life and gives the first that is
   // silent, -1 if none is. Takes up to half a second. Any thread.

@@ -18,7 +18,7 @@ namespace slora::comm {
 struct JoinOptions {
   std::string address;  // host:port
   int32_t tp_rank = 0;
-  int32_t size = 1;
+  int32_t size = 1;         // ranks other than 0: 0 takes rank 0's
   std::string secret;       // 1..4096 bytes, the same on every rank
   std::string fingerprint;  // at most 256 bytes: model and options in words; the same on every rank
   std::string version = library_version();  // the same on every rank
