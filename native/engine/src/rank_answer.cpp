@@ -45,7 +45,7 @@ std::vector<RankAnswer> exchange_answers(comm::Group& group, const RankAnswer& o
 }
 
 std::vector<RankAnswer> exchange_answers(comm::HostLink& link, const RankAnswer& own) {
-  return read(link.all_gather_messages(written(own)));
+  return read(link.all_gather_messages(written(own), comm::Patience::kWhileAlive));
 }
 
 const RankAnswer* first_failure(const std::vector<RankAnswer>& answers) {
