@@ -38,7 +38,7 @@ public class BenchTpTests
             }
             else if (set == "base")
             {
-                predicted = model.Prefill(1, row.GetProperty("tokens").GetInt32(), LoraLoad.None).Seconds;
+                predicted = model.Prefill(1, row.GetProperty("tokens").GetInt32(), 1, LoraLoad.None).Seconds;
             }
             else
             {

@@ -45,11 +45,11 @@ internal sealed class CostModel(Card card, TpShape shape)
         return new StepTime(compute, Collectives(ranks, new TpStep(rows, rows, Bf16), lora, 1));
     }
 
-    /// One prompt of `tokens`.
-    public StepTime Prefill(int ranks, int tokens, LoraLoad lora)
+    /// `tokens` of prompts of equal length in one step.
+    public StepTime Prefill(int ranks, int tokens, int prompts, LoraLoad lora)
     {
         var matmuls = 2.0 * tokens * shape.NumLayers * shape.LayerWeights(ranks) / card.MatmulFlops;
-        var attention = 2.0 * tokens * tokens * shape.NumLayers * (shape.NumHeads / (double)ranks) * shape.HeadSize / card.AttentionFlops;
+        var attention = 2.0 * tokens * tokens / prompts * shape.NumLayers * (shape.NumHeads / (double)ranks) * shape.HeadSize / card.AttentionFlops;
         // Norms and residuals are every rank's own; rotation and activation are cut.
         var elementwise = card.ElementwiseBytes * tokens * shape.NumLayers * shape.HiddenSize / card.MemoryBytesPerSecond * (0.5 + (0.5 / ranks));
         var compute = matmuls + attention + elementwise;
@@ -59,7 +59,7 @@ internal sealed class CostModel(Card card, TpShape shape)
             compute += 2.0 * tokens * AdapterBytes(ranks, 1, lora.Sharding) / Bf16 * meanRank / card.LoraFlops;
         }
 
-        return new StepTime(compute, Collectives(ranks, TpStep.Prefill(tokens, Bf16), lora, tokens / Math.Max(1.0, lora.LoraRanks.Count)));
+        return new StepTime(compute, Collectives(ranks, new TpStep(tokens, prompts, Bf16), lora, tokens / Math.Max(1.0, lora.LoraRanks.Count)));
     }
 
     // A and B of q, k, v and o of one adapter on one rank, all layers. Aligned: A of the column-parallel three and B of o are

@@ -21,7 +21,7 @@ internal static class TpPredictions
             }
         }
 
-        foreach (var row in Of(card, shape, $"prefill {PrefillTokens}", (ranks, sharding) => model.Prefill(ranks, PrefillTokens, Load(sharding, Adapters)), ranks => model.Fits(ranks, PrefillTokens)))
+        foreach (var row in Of(card, shape, $"prefill {PrefillTokens}", (ranks, sharding) => model.Prefill(ranks, PrefillTokens, Adapters, Load(sharding, Adapters)), ranks => model.Fits(ranks, PrefillTokens)))
         {
             yield return row;
         }
