@@ -83,7 +83,7 @@ if [[ " $wanted " == *" steps "* ]]; then
         if [ "$size" = 1 ] && [ $sharding = full ]; then continue; fi
         file=$out/steps-$shape-tp$size-$sharding
         status=0
-        SLORA_TP_GROUP_OF_ONE=1 timeout 900 "$bin/bench_tp_step" --model "bench/models/$shape" --tp "$size" --sharding $sharding --backend "$backend" \
+        timeout 900 "$bin/bench_tp_step" --model "bench/models/$shape" --tp "$size" --sharding $sharding --backend "$backend" \
           --pool-gib "${SLORA_TP_POOL_GIB:-16}" --batches "${SLORA_TP_BATCHES:-1,32,128}" --prefill "${SLORA_TP_PREFILL:-8192}" \
           --json "$file.json" >"$file.log" 2>&1 || status=$?
         if [ $status != 0 ]; then

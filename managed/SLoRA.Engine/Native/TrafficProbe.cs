@@ -16,6 +16,9 @@ internal sealed record TrafficSample(long AllReduces, long AllReduceBytes, long 
 
 internal static class TrafficProbe
 {
+    // Of each rank: one prompt and one adapter.
+    private const ulong PoolBytes = 256 << 20;
+
     /// Loads the model's shape with random weights over the ranks, as threads, and runs one prompt with one adapter (LoraRank 0: none).
     public static TrafficSample Measure(TrafficCase wanted)
     {
@@ -32,6 +35,7 @@ internal static class TrafficProbe
         sizes.MaxSequences = 1;
         sizes.MaxContext = (uint)wanted.Tokens + 16;
         sizes.MaxBatchTokens = (uint)wanted.Tokens;
+        sizes.PoolBytes = PoolBytes;
         using var engine = NativeEngine.Create(model, in sizes);
         using var adapter = wanted.LoraRank == 0
             ? null
