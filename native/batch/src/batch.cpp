@@ -333,8 +333,8 @@ Batch BatchStaging::device_view(const uint8_t* base, const Layout& layout, int32
   return batch;
 }
 
-int64_t BatchStaging::write(std::span<const RowInput> rows, Layout& layout,
-                            int32_t tokens_per_page, std::vector<RowOutput>& out_outputs) {
+int64_t BatchStaging::write(std::span<const RowInput> rows, Layout& layout, int32_t tokens_per_page,
+                            std::vector<RowOutput>& out_outputs) {
   out_outputs.assign(rows.size(), RowOutput{-1, 0, 0});
   Writer writer(pinned_.data(), layout, tokens_per_page);
   for (const int32_t row_idx : order_) {

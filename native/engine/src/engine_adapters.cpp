@@ -90,9 +90,8 @@ std::shared_ptr<adapter::Adapter> Engine::register_adapter(const AdapterOptions&
 
 std::shared_ptr<adapter::Adapter> Engine::enter(const AdapterOptions& options,
                                                 PackedAdapter packed) {
-  auto loaded =
-      std::make_shared<adapter::Adapter>(next_adapter_id_, std::move(packed.image),
-                                         std::move(packed.table), model_->backend.device);
+  auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_, std::move(packed.image),
+                                                   std::move(packed.table), model_->backend.device);
   loaded->is_pinned = options.is_pinned;
   loaded->wide_block = std::move(packed.wide_block);
   loaded->exclusive = std::move(packed.exclusive);

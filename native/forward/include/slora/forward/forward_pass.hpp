@@ -17,9 +17,7 @@ struct TensorParallel {
   comm::Group* group = nullptr;  // null: the rank is alone and has the whole model
   model::ShardSpec shard;
 
-  bool exchanges_lora() const {
-    return group && shard.lora_sharding == model::LoraSharding::kFull;
-  }
+  bool exchanges_lora() const { return group && shard.lora_sharding == model::LoraSharding::kFull; }
 };
 
 // What a pass reads of a loaded model: the rank's part of it. The model outlives the pass.
@@ -68,7 +66,8 @@ class ForwardPass {
     int32_t module_idx[kernels::kMaxFusedModules] = {};
     int64_t out_dim[kernels::kMaxFusedModules] = {};
     int64_t column_offset[kernels::kMaxFusedModules] = {};
-    // What the rank's expand adds to, of the output: all of it, but for exchanged row-parallel ones.
+    // What the rank's expand adds to, of the output: all of it, but for exchanged row-parallel
+    // ones.
     int64_t expand_dim[kernels::kMaxFusedModules] = {};
     int64_t expand_offset[kernels::kMaxFusedModules] = {};
     int64_t in_dim = 0;
@@ -129,9 +128,9 @@ class ForwardPass {
       delta_;  // [T, H] output of o or down, added to the residual by the norm that follows
   device::Buffer lora_t_;
   device::Buffer lora_packed_;
-  device::Buffer logits_;          // [outputs, V] fp32
-  device::Buffer logit_parts_;     // [ranks, outputs, part of V] fp32, of a group
-  device::Buffer vocab_offsets_;   // int64 [ranks + 1], of a group
+  device::Buffer logits_;         // [outputs, V] fp32
+  device::Buffer logit_parts_;    // [ranks, outputs, part of V] fp32, of a group
+  device::Buffer vocab_offsets_;  // int64 [ranks + 1], of a group
   device::Buffer workspace_;
   device::Buffer attention_workspace_;
 };
