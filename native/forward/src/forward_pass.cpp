@@ -13,12 +13,24 @@ namespace slora::forward {
 using model::MatrixKind;
 using model::VectorKind;
 
+namespace {
+
+// What the kernels of pieces move at once.
+constexpr int64_t kPieceElems = 8;
+
+}  // namespace
+
 ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& arena,
                          int32_t max_context, int32_t max_batch_tokens, int32_t max_outputs)
     : backend_(std::move(backend)), model_(model), arena_(arena), max_outputs_(max_outputs) {
   const model::ModelConfig& config = *model_.config;
   activation_dtype_ = backend_.kernels->activation_dtype(model_.weights->dtype());
 
+  // Both halves of a LoRA update must be able to take the batch's pieces, or neither takes them.
+  const auto fits_pieces = [&](int64_t dim) {
+    const int64_t page_elems = arena_.geometry().page_elems;
+    return dim % kPieceElems == 0 && dim <= page_elems && page_elems % kPieceElems == 0;
+  };
   for (int32_t i = 0; i < model_.modules->num_modules(); ++i) {
     const model::LinearModule& module = model_.modules->modules[static_cast<size_t>(i)];
     LoraGroup& group = groups_[static_cast<size_t>(module.group)];
@@ -28,6 +40,8 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
     group.out_dim[group.count] = module.out_dim;
     group.column_offset[group.count] = module.column_offset;
     group.in_dim = module.in_dim;
+    group.fits_pieces &= fits_pieces(module.in_dim) && fits_pieces(module.out_dim) &&
+                         module.column_offset % kPieceElems == 0;
     ++group.count;
   }
 
@@ -213,10 +227,16 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   if (is_adapted) lora_expand(stream, batch, adapted, layer_idx, y, matrix.n);
 }
 
+kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch, const LoraGroup& group) {
+  kernels::LoraBatch lora = batch.lora;
+  if (!group.fits_pieces) lora.max_shrink_pieces = lora.max_expand_pieces = 0;
+  return lora;
+}
+
 void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
                               int32_t layer_idx, const void* x, int64_t x_stride) {
   kernels::LoraShrinkParams shrink{};
-  shrink.batch = batch.lora;
+  shrink.batch = lora_batch(batch, group);
   shrink.x = x;
   shrink.x_stride = x_stride;
   shrink.activation_dtype = activation_dtype_;
@@ -235,7 +255,7 @@ void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const Lor
 void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
                               int32_t layer_idx, void* y, int64_t y_stride) {
   kernels::LoraExpandParams expand{};
-  expand.batch = batch.lora;
+  expand.batch = lora_batch(batch, group);
   expand.t = lora_t_.as<float>();
   expand.y = y;
   expand.y_stride = y_stride;
@@ -331,6 +351,8 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   attention.window = config.windows[static_cast<size_t>(layer_idx)];
   attention.max_row_tokens = batch.max_row_tokens;
   attention.max_context = batch.max_context;
+  attention.num_long_rows = batch.num_long_rows;
+  attention.num_long_tokens = batch.num_long_tokens;
   attention.workspace = attention_workspace_.data();
   expect_launched(backend_.kernels->attention(stream, &attention), "attention");
 

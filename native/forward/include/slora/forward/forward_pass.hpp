@@ -51,6 +51,7 @@ class ForwardPass {
     int64_t column_offset[kernels::kMaxFusedModules] = {};
     int64_t in_dim = 0;
     uint32_t module_mask = 0;
+    bool fits_pieces = true;  // its dimensions are what kernels::LoraPiece needs
   };
 
   const LoraGroup& group(model::MatrixKind kind) const {
@@ -69,6 +70,7 @@ class ForwardPass {
   // y = x W^T, then each segment's adapters on top.
   void linear(void* stream, const batch::Batch& batch, model::MatrixKind kind, int32_t layer_idx,
               const void* x, int64_t x_stride, void* y);
+  static kernels::LoraBatch lora_batch(const batch::Batch& batch, const LoraGroup& group);
   void lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
                    int32_t layer_idx, const void* x, int64_t x_stride);
   void lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
