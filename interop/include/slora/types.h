@@ -37,7 +37,7 @@ extern "C" {
 /* The version of this contract: raised when a field or an export is added (minor, low 16 bits) or changes meaning
  * (major, high 16 bits). A program works with a library of the same major and the same or a higher minor. */
 #define SLORA_ABI_VERSION_MAJOR 1
-#define SLORA_ABI_VERSION_MINOR 0
+#define SLORA_ABI_VERSION_MINOR 1
 #define SLORA_ABI_VERSION ((uint32_t)((SLORA_ABI_VERSION_MAJOR << 16) | SLORA_ABI_VERSION_MINOR))
 
 /* Outcome of a call. The class of an error is its hundreds: -1xx caller (fix the call and go on), -2xx environment (the
@@ -71,7 +71,8 @@ enum slora_status {
   SLORA_ERROR_CANCELLED = -205,        /* the caller set slora_progress.cancel */
 
   SLORA_ERROR_DEVICE_LOST = -301,      /* the device failed in mid-step: the engine is poisoned */
-  SLORA_ERROR_INTERNAL = -302          /* an invariant did not hold: the engine is poisoned */
+  SLORA_ERROR_INTERNAL = -302,         /* an invariant did not hold: the engine is poisoned */
+  SLORA_ERROR_RANK_LOST = -303         /* a rank of the group died, stalled or gave up; the message names it */
 };
 
 /* Numeric formats of weights, KV cache and adapter pages. */

@@ -46,8 +46,9 @@ struct BatchStaging::Layout {
   uint64_t bytes = 0;
   // What the batch itself fills; the counts above are room, and more of it for a shape.
   int64_t used_tokens = 0, used_outputs = 0, used_entries = 0, used_samples = 0;
-  bool has_epilogue = false, has_wide = false;
+  bool has_epilogue = false, has_wide = false, has_shape = false;
   uint32_t lora_modules = 0;
+  int64_t share_floats = 0, whole_floats = 0;
 
   uint64_t take(int64_t count, size_t element_bytes) {
     const uint64_t offset = bytes;
@@ -72,6 +73,12 @@ struct BatchStaging::Layout {
     shrink_pieces = shape.has_pieces ? entries * rank_pieces(shape.max_lora_rank) : 0;
     expand_pieces = shape.has_pieces ? segments : 0;
     long_segments = shape.has_long ? -1 : 0;
+    has_shape = true;
+  }
+
+  // Of one fused module, in a share of `parts`; of a shape, what any batch of it may need.
+  int64_t room_of_shape(int32_t parts) const {
+    return entries * ((max_lora_rank + parts - 1) / parts);
   }
 
   void place() {
@@ -223,24 +230,28 @@ class BatchStaging::Writer {
   }
 
   // Places the intermediate of every entry; returns its size in floats.
-  int64_t finish() {
+  int64_t finish(int32_t lora_parts, int64_t& out_share_floats) {
     ints(layout_.row_offsets)[rows_] = tokens_;
     SLORA_CHECK(tokens_ == layout_.used_tokens && outputs_ == layout_.used_outputs &&
                 entries_ == layout_.used_entries && samples_ == layout_.used_samples);
     int64_t t_floats = 0;
+    int64_t share_floats = 0;
     for (int32_t g = 0; g < segments_; ++g) {
       const int64_t rows = ints(layout_.segment_end)[g] - ints(layout_.segment_begin)[g];
       for (int32_t e = ints(layout_.entry_offsets)[g]; e < ints(layout_.entry_offsets)[g + 1];
            ++e) {
         kernels::LoraEntry& entry = at<kernels::LoraEntry>(layout_.entry_list)[e];
         entry.t_offset = t_floats;
+        entry.gather_offset = static_cast<int32_t>(share_floats);
         t_floats += rows * kernels::kMaxFusedModules * entry.t_stride;
+        share_floats += rows * ((entry.t_stride + lora_parts - 1) / lora_parts);
       }
     }
     if (layout_.expand_pieces > 0) {
       write_pieces(true);
       write_pieces(false);
     }
+    out_share_floats = share_floats;
     pad();
     return t_floats;
   }
@@ -417,6 +428,8 @@ Batch BatchStaging::device_view(const uint8_t* base, const Layout& layout, int32
     batch.lora.num_long_tokens = static_cast<int32_t>(layout.long_segment_tokens);
   }
   batch.lora_t_floats = t_floats;
+  batch.lora_share_floats = layout.share_floats;
+  batch.lora_whole_floats = layout.whole_floats;
   batch.lora_modules = layout.lora_modules;
   batch.has_lora_epilogue = layout.has_epilogue;
   batch.has_wide_lora = layout.has_wide;
@@ -428,14 +441,20 @@ Batch BatchStaging::device_view(const uint8_t* base, const Layout& layout, int32
   return batch;
 }
 
-int64_t BatchStaging::write(std::span<const RowInput> rows, const Layout& layout,
-                            int32_t tokens_per_page, std::vector<RowOutput>& out_outputs) {
+int64_t BatchStaging::write(std::span<const RowInput> rows, Layout& layout, int32_t tokens_per_page,
+                            std::vector<RowOutput>& out_outputs) {
   out_outputs.assign(rows.size(), RowOutput{-1, 0, 0});
   Writer writer(pinned_.data(), layout, tokens_per_page, pieces_);
   for (const int32_t row_idx : order_) {
     writer.add(rows[static_cast<size_t>(row_idx)], out_outputs[static_cast<size_t>(row_idx)]);
   }
-  return writer.finish();
+  const int64_t t_floats = writer.finish(lora_parts_, layout.share_floats);
+  layout.whole_floats = t_floats / kernels::kMaxFusedModules;
+  if (layout.has_shape) {
+    layout.share_floats = layout.room_of_shape(lora_parts_);
+    layout.whole_floats = layout.room_of_shape(1);
+  }
+  return t_floats;
 }
 
 Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page,
