@@ -41,7 +41,7 @@ internal static class EngineLoader
         NativeLibraryLoader.Configure(new NativeLibrarySearch { LibraryPath = options.Native.LibraryPath, Directories = [.. options.Native.SearchDirectories] });
         var library = NativeLibraryLoader.Load();
         NativeLogBridge.Connect(loggers);
-        var text = ModelText.Read(options.Model.Path);
+        var text = ModelText.Read(options.Model.Path, mayLackTokenizer: options.Model.Synthetic);
         var native = LoadNative(options, progress, ct);
         try
         {
@@ -76,6 +76,8 @@ internal static class EngineLoader
                 ComputeDtype = (NativeDtype)options.Model.Dtype,
                 DeviceIndex = options.Native.DeviceIndex,
                 NumThreads = options.Native.NumThreads,
+                Synthetic = options.Model.Synthetic,
+                SyntheticSeed = options.Model.SyntheticSeed,
             },
             progress is null ? null : new ByteProgress(progress, "model"),
             ct);

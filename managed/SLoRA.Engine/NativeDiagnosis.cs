@@ -23,6 +23,9 @@ internal sealed record NativeDiagnosis(NativeLibraryInfo? Library, string? Probl
             return new NativeDiagnosis(null, error.Message, [], []);
         }
     }
+
+    /// What backend "host" or "cuda" of the library in use offers.
+    public static BackendDiagnosis Describe(string backend) => BackendDiagnosis.Run(backend == "cuda" ? NativeBackend.Cuda : NativeBackend.Host);
 }
 
 internal sealed record BackendDiagnosis(string Name, string? Problem, string Device, string Features, int NumThreads, long MemoryBytes, long FreeMemoryBytes)

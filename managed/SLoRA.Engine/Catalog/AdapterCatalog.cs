@@ -158,15 +158,15 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
 
     private AdapterRevision Read(AdapterSource source, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
-        if (!Directory.Exists(source.Path))
+        if (source.Synthetic is null && !Directory.Exists(source.Path))
         {
             throw new AdapterIncompatibleException($"'{source.Path}' is not a folder");
         }
 
-        var chatTemplate = folders.Read(source.Path);
+        var chatTemplate = source.Synthetic is null ? folders.Read(source.Path) : null;
         try
         {
-            return new AdapterRevision(source, native.LoadAdapter(source.Path, source.Pinned, progress, ct), chatTemplate, time.GetUtcNow());
+            return new AdapterRevision(source, native.LoadAdapter(source, progress, ct), chatTemplate, time.GetUtcNow());
         }
         catch (SLoRAException error) when (error is not AdapterIncompatibleException and not OutOfDeviceMemoryException && !error.IsFatal)
         {

@@ -79,10 +79,12 @@ internal sealed class InteropEngine : INativeEngine
 
     public NativeCounters GetCounters() => Convert(_engine.GetCounters());
 
-    public INativeAdapter LoadAdapter(string path, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
+    public INativeAdapter LoadAdapter(AdapterSource source, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
-        var options = new NativeAdapterLoadOptions { Path = path, Pinned = pinned };
-        var report = progress is null ? null : new ByteProgress(progress, Path.GetFileName(path));
+        var options = source.Synthetic is { } random
+            ? new NativeAdapterLoadOptions { SyntheticLoraRank = random.LoraRank, SyntheticSeed = random.Seed, SyntheticModules = random.Modules, Pinned = source.Pinned }
+            : new NativeAdapterLoadOptions { Path = source.Path, Pinned = source.Pinned };
+        var report = progress is null ? null : new ByteProgress(progress, source.Name);
         return new InteropAdapter(NativeAdapter.Load(_engine, options, report, ct));
     }
 
@@ -155,6 +157,8 @@ internal sealed class InteropEngine : INativeEngine
         HostAdapters = (int)pool.HostAdapters,
         HostAdapterBytes = (long)pool.HostAdapterBytes,
         AdapterLoads = (long)pool.AdapterLoads,
+        AdapterLoadBytes = (long)pool.AdapterLoadBytes,
+        AdapterHits = (long)pool.AdapterHits,
         AdapterEvictions = (long)pool.AdapterEvictions,
         Preemptions = (long)pool.Preemptions,
         Steps = (long)pool.Steps,

@@ -193,8 +193,9 @@ internal sealed class FakeNativeEngine : INativeEngine
         }
     }
 
-    public INativeAdapter LoadAdapter(string path, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
+    public INativeAdapter LoadAdapter(AdapterSource source, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
+        var path = source.Path;
         ct.ThrowIfCancellationRequested();
         if (File.Exists(Path.Combine(path, "bad")))
         {
@@ -203,7 +204,7 @@ internal sealed class FakeNativeEngine : INativeEngine
 
         lock (_gate)
         {
-            var adapter = new FakeAdapter(this, new AdapterId(++_lastAdapterId), path, pinned);
+            var adapter = new FakeAdapter(this, new AdapterId(++_lastAdapterId), path, source.Pinned) { LoraRank = source.Synthetic?.LoraRank ?? 8 };
             _adapters.Add(adapter.Id.Value, adapter);
             return adapter;
         }
@@ -416,7 +417,7 @@ internal sealed class FakeNativeEngine : INativeEngine
 
         public string Path => path;
 
-        public int LoraRank => 8;
+        public int LoraRank { get; init; } = 8;
 
         public int Pages => 2;
 

@@ -1,0 +1,56 @@
+// A whole in-process measurement: engine, adapters, replay, report.
+using SLoRA.Bench.Adapters;
+using SLoRA.Bench.Results;
+using SLoRA.Bench.Traces;
+
+namespace SLoRA.Bench.Replay;
+
+internal sealed class EngineReplay(SLoRAEngine engine, Trace trace, ReplayOptions options)
+{
+    public string Mode { get; init; } = "default";
+
+    /// The adapters of the engine, if they are synthetic.
+    public AdapterSet? Set { get; init; }
+
+    public double AdapterLoadSeconds { get; init; }
+
+    /// The name of adapter index i; null: AdapterSet.NameOf.
+    public Func<int, string?>? AdapterName { get; init; }
+
+    public async Task<ReplayReport> RunAsync(IProgress<ReplayProgress>? progress, CancellationToken ct)
+    {
+        var sized = options with { VocabularySize = engine.Info.Limits.VocabularySize };
+        var environment = BenchEnvironment.Read(engine.Info.Backend, engine.Info.NativeBuild);
+        var steps = new StepRecorder();
+        var before = engine.GetStatistics();
+        var replayer = new Replayer(trace, sized, AdapterName ?? AdapterSet.NameOf);
+        engine.Loop.Probe = steps;
+        try
+        {
+            await replayer.RunAsync(new EngineTarget(engine), progress, ct).ConfigureAwait(false);
+        }
+        finally
+        {
+            engine.Loop.Probe = null;
+        }
+
+        var after = engine.GetStatistics();
+        return new ReplayReport
+        {
+            Environment = environment,
+            Model = engine.Info.ModelName,
+            Dtype = engine.Info.ComputeDtype,
+            Target = "engine",
+            Mode = Mode,
+            Trace = ReplaySummaries.Of(trace),
+            Adapters = SummaryOfAdapters(after),
+            Results = ReplaySummaries.Of(replayer, sized),
+            Engine = ReplaySummaries.Of(steps, before, after, engine.Info, replayer.Requests.Count(request => request is { Adapter: not null, FirstTokenAt: > 0 }), replayer.WallSeconds),
+            Series = ReplaySummaries.SeriesOf(steps, replayer.Run, replayer.WallSeconds),
+        };
+    }
+
+    private AdapterSummary SummaryOfAdapters(EngineStatistics now) => Set is { } set
+        ? new AdapterSummary(set.Name, set.Count, set.LoraRanks, ModuleNames.Of(set.Modules), Enumerable.Range(0, set.Count).Select(set.ImageOf).Distinct().Count(), now.HostAdapterBytes, AdapterLoadSeconds)
+        : new AdapterSummary("files", now.HostAdapters, [], string.Empty, now.HostAdapters, now.HostAdapterBytes, AdapterLoadSeconds);
+}
