@@ -619,3 +619,64 @@ public partial struct NativeAdapterInfo
         StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeAdapterInfo>(),
     };
 }
+
+/// <summary>What to measure. A size of 0 leaves that measurement out.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeMeasureOptions
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><see cref="NativeBackend"/></summary>
+    public int Backend;
+    /// <summary>CUDA device; host: 0</summary>
+    public int DeviceIdx;
+    /// <summary>host compute threads, 1..256; 0: one a core</summary>
+    public int NumThreads;
+    /// <summary><see cref="NativeDtype"/>: of the matmul's W; host: F32 or BF16</summary>
+    public int ComputeDtype;
+    /// <summary>rounds of each, after two that do not count; 1..1000; 0: 10</summary>
+    public uint NumRounds;
+    /// <summary>of a copy within the device; twice as much memory is taken for it</summary>
+    public ulong CopyBytes;
+    /// <summary>of a copy from pinned host memory to the device</summary>
+    public ulong UploadBytes;
+    /// <summary>y [m, n] = x [m, k] W [n, k]^T, as a step computes it; all three or none, each up to 2^20</summary>
+    public uint MatmulM;
+    /// <summary><c>matmul_n</c></summary>
+    public uint MatmulN;
+    /// <summary><c>matmul_k</c></summary>
+    public uint MatmulK;
+    /// <summary><c>reserved0</c></summary>
+    public uint Reserved0;
+
+    /// <summary><c>SLORA_MEASURE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeMeasureOptions Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeMeasureOptions>(),
+        ComputeDtype = 1,
+    };
+}
+
+/// <summary>Medians of the rounds; 0 for what was left out.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeMeasurement
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><see cref="NativeBackend"/>: the one measured, host or CUDA</summary>
+    public int Backend;
+    /// <summary>read and written: 2 * copy_bytes over the time</summary>
+    public double CopyBytesPerSecond;
+    /// <summary>upload_bytes over the time</summary>
+    public double UploadBytesPerSecond;
+    /// <summary>of one product: 2 m n k operations</summary>
+    public double MatmulSeconds;
+
+    /// <summary><c>SLORA_MEASUREMENT_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeMeasurement Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeMeasurement>(),
+    };
+}
