@@ -187,7 +187,7 @@ public static class AbiLayout
         new("slora_step_result", "step_idx", 80, 8),
         new("slora_step_result", "device_ns", 88, 8),
         new("slora_step_result", "pool", 96, 8),
-        new("slora_adapter_options", null, 0, 48),
+        new("slora_adapter_options", null, 0, 56),
         new("slora_adapter_options", "struct_size", 0, 4),
         new("slora_adapter_options", "synthetic_lora_rank", 4, 4),
         new("slora_adapter_options", "path", 8, 8),
@@ -197,6 +197,7 @@ public static class AbiLayout
         new("slora_adapter_options", "pinned", 36, 1),
         new("slora_adapter_options", "reserved0", 37, 3),
         new("slora_adapter_options", "progress", 40, 8),
+        new("slora_adapter_options", "share_image_of", 48, 8),
         new("slora_adapter_info", null, 0, 56),
         new("slora_adapter_info", "struct_size", 0, 4),
         new("slora_adapter_info", "max_lora_rank", 4, 4),
@@ -526,6 +527,7 @@ public static class AbiLayout
             rows.Add(new("slora_adapter_options", "pinned", (ulong)((byte*)&value.Pinned - start), (ulong)sizeof(byte)));
             rows.Add(new("slora_adapter_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray3)));
             rows.Add(new("slora_adapter_options", "progress", (ulong)((byte*)&value.Progress - start), (ulong)sizeof(NativeProgress*)));
+            rows.Add(new("slora_adapter_options", "share_image_of", (ulong)((byte*)&value.ShareImageOf - start), (ulong)sizeof(OpaqueAdapter*)));
         }
 
         {

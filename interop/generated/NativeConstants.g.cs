@@ -11,9 +11,9 @@ public static class NativeConstants
     /// <summary><c>SLORA_ABI_VERSION_MAJOR</c></summary>
     public const int AbiVersionMajor = 1;
     /// <summary><c>SLORA_ABI_VERSION_MINOR</c></summary>
-    public const int AbiVersionMinor = 0;
+    public const int AbiVersionMinor = 1;
     /// <summary><c>SLORA_ABI_VERSION</c></summary>
-    public const uint AbiVersion = 65536;
+    public const uint AbiVersion = 65537;
     /// <summary><c>SLORA_ERROR_MESSAGE_BYTES</c></summary>
     public const int ErrorMessageBytes = 960;
     /// <summary><c>SLORA_ERROR_SITE_BYTES</c></summary>

@@ -280,7 +280,7 @@ public partial struct NativePoolCounters
     public uint HostAdapters;
     /// <summary><c>reserved0</c></summary>
     public uint Reserved0;
-    /// <summary><c>host_adapter_bytes</c></summary>
+    /// <summary>an image that adapters share counts once</summary>
     public ulong HostAdapterBytes;
     /// <summary>copies of an image into pages</summary>
     public ulong AdapterLoads;
@@ -574,6 +574,12 @@ internal unsafe partial struct NativeAdapterOptions
     public ByteArray3 Reserved0;
     /// <summary>may be null</summary>
     public NativeProgress* Progress;
+    /// <summary>
+    /// Not null: the new adapter has the weights of this one, of the same engine, and shares its host image (and what
+    /// it changes of embedding and head): it has an id, pages, tables and copies of its own, and adds nothing to
+    /// host_adapter_bytes. path must be null and synthetic_lora_rank 0. Either may be unloaded first.
+    /// </summary>
+    public OpaqueAdapter* ShareImageOf;
 
     /// <summary><c>SLORA_ADAPTER_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>

@@ -37,7 +37,7 @@ extern "C" {
 /* The version of this contract: raised when a field or an export is added (minor, low 16 bits) or changes meaning
  * (major, high 16 bits). A program works with a library of the same major and the same or a higher minor. */
 #define SLORA_ABI_VERSION_MAJOR 1
-#define SLORA_ABI_VERSION_MINOR 0
+#define SLORA_ABI_VERSION_MINOR 1
 #define SLORA_ABI_VERSION ((uint32_t)((SLORA_ABI_VERSION_MAJOR << 16) | SLORA_ABI_VERSION_MINOR))
 
 /* Outcome of a call. The class of an error is its hundreds: -1xx caller (fix the call and go on), -2xx environment (the

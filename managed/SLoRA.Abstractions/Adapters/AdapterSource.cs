@@ -15,14 +15,6 @@ public sealed record AdapterSource(string Name, string Path)
     /// <summary>true: an adapter of this name is replaced; requests that began with it end with it.</summary>
     public bool Replace { get; init; }
 
-    /// <summary>Random weights instead of a folder's; null: the folder is read.</summary>
-    public SyntheticAdapter? Synthetic { get; init; }
-
-    /// <summary>An adapter of random weights; its path only says so.</summary>
-    /// <param name="name">The name requests will use.</param>
-    /// <param name="synthetic">Its shape.</param>
-    public static AdapterSource FromRandom(string name, SyntheticAdapter synthetic) => new(name, "(synthetic)") { Synthetic = synthetic };
-
     /// <summary>Whether a name can be used in requests and shown in logs: letters, digits and <c>. _ - : /</c>, beginning
     /// with a letter or digit and not ending with a slash, at most <see cref="MaxNameLength"/> characters.</summary>
     /// <param name="name">The name.</param>
@@ -36,7 +28,6 @@ public sealed record AdapterSource(string Name, string Path)
         Check.That(IsValidName(Name), "lora_name", $"lora_name is '{Shorten(Name)}'; it must be 1 to {MaxNameLength} letters, digits or . _ - : / and begin with a letter or digit");
         Check.That(!string.IsNullOrWhiteSpace(Path), "lora_path", "lora_path is empty; it must be a folder");
         Check.That(!Path.Contains('\0', StringComparison.Ordinal), "lora_path", "lora_path contains a zero character");
-        Check.That(Synthetic is null or { LoraRank: >= 1 }, "lora_rank", $"lora_rank is {Synthetic?.LoraRank}; it must be at least 1");
     }
 
     private static string Shorten(string? name) => name is { Length: > 40 } ? string.Concat(name.AsSpan(0, 40), "…") : name ?? string.Empty;

@@ -9,7 +9,8 @@ internal sealed record AdapterSet(string Name, int Count, IReadOnlyList<int> Lor
     /// q, k, v and o, as in the paper.
     public const uint Attention = 0xf;
 
-    private const ulong FirstSeed = 1000;
+    private const string NamePrefix = "a";
+    private const ulong Seed = 1000;
 
     /// The paper's sets: lora_ranks in turn.
     public static IReadOnlyDictionary<string, IReadOnlyList<int>> Paper { get; } = new Dictionary<string, IReadOnlyList<int>>
@@ -19,21 +20,9 @@ internal sealed record AdapterSet(string Name, int Count, IReadOnlyList<int> Lor
         ["S4"] = [64, 32, 16],
     };
 
-    public static string NameOf(int index) => string.Create(CultureInfo.InvariantCulture, $"a{index}");
+    public static string NameOf(int index) => string.Create(CultureInfo.InvariantCulture, $"{NamePrefix}{index}");
 
     public int RankOf(int index) => LoraRanks[index % LoraRanks.Count];
-
-    /// Which of the different weights adapter `index` has: equal only for adapters of equal lora_rank.
-    public int ImageOf(int index)
-    {
-        var place = index % LoraRanks.Count;
-        var turn = index / LoraRanks.Count;
-        var perRank = DistinctImages <= 0 ? int.MaxValue : Math.Max(1, DistinctImages / LoraRanks.Count);
-        return turn % perRank * LoraRanks.Count + place;
-    }
-
-    public AdapterSource SourceOf(int index) =>
-        AdapterSource.FromRandom(NameOf(index), new SyntheticAdapter(RankOf(index), FirstSeed + (ulong)ImageOf(index), Modules));
 
     /// Throws with the value and the limit.
     public void Validate()
@@ -54,16 +43,27 @@ internal sealed record AdapterSet(string Name, int Count, IReadOnlyList<int> Lor
         }
     }
 
+    /// Different images among them.
+    public int NumImages => Count == 0 ? 0 : Describe().NumImages;
+
     /// Makes them in the engine's host memory, in parallel.
-    public async Task LoadAsync(IAdapterCatalog catalog, IProgress<LoadProgress>? progress, CancellationToken ct)
+    public Task LoadAsync(IAdapterCatalog catalog, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
         Validate();
-        var done = 0;
-        var options = new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount, CancellationToken = ct };
-        await Parallel.ForEachAsync(Enumerable.Range(0, Count), options, async (index, token) =>
-        {
-            await catalog.LoadAsync(SourceOf(index), null, token).ConfigureAwait(false);
-            progress?.Report(new LoadProgress("adapters", Interlocked.Increment(ref done), Count));
-        }).ConfigureAwait(false);
+        return Count == 0 ? Task.CompletedTask : catalog.LoadSyntheticAsync(Describe(), progress is null ? null : new OneStage(progress), ct);
     }
+
+    // All are one stage of a load, whichever is being made.
+    private sealed class OneStage(IProgress<LoadProgress> progress) : IProgress<LoadProgress>
+    {
+        public void Report(LoadProgress value) => progress.Report(value with { Stage = "adapters" });
+    }
+
+    private SyntheticAdapters Describe() => new(Count, LoraRanks)
+    {
+        NamePrefix = NamePrefix,
+        Seed = Seed,
+        TargetModules = Modules == 0 ? [] : ModuleNames.Of(Modules).Split(','),
+        DistinctImages = DistinctImages,
+    };
 }

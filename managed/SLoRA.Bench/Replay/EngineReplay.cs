@@ -51,6 +51,6 @@ internal sealed class EngineReplay(SLoRAEngine engine, Trace trace, ReplayOption
     }
 
     private AdapterSummary SummaryOfAdapters(EngineStatistics now) => Set is { } set
-        ? new AdapterSummary(set.Name, set.Count, set.LoraRanks, ModuleNames.Of(set.Modules), Enumerable.Range(0, set.Count).Select(set.ImageOf).Distinct().Count(), now.HostAdapterBytes, AdapterLoadSeconds)
+        ? new AdapterSummary(set.Name, set.Count, set.LoraRanks, ModuleNames.Of(set.Modules), set.NumImages, now.HostAdapterBytes, AdapterLoadSeconds)
         : new AdapterSummary("files", now.HostAdapters, [], string.Empty, now.HostAdapters, now.HostAdapterBytes, AdapterLoadSeconds);
 }

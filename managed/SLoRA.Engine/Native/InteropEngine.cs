@@ -79,13 +79,23 @@ internal sealed class InteropEngine : INativeEngine
 
     public NativeCounters GetCounters() => Convert(_engine.GetCounters());
 
-    public INativeAdapter LoadAdapter(AdapterSource source, IProgress<LoadProgress>? progress, CancellationToken ct)
+    public INativeAdapter LoadAdapter(AdapterImage image, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
-        var options = source.Synthetic is { } random
-            ? new NativeAdapterLoadOptions { SyntheticLoraRank = random.LoraRank, SyntheticSeed = random.Seed, SyntheticModules = random.Modules, Pinned = source.Pinned }
-            : new NativeAdapterLoadOptions { Path = source.Path, Pinned = source.Pinned };
-        var report = progress is null ? null : new ByteProgress(progress, source.Name);
-        return new InteropAdapter(NativeAdapter.Load(_engine, options, report, ct));
+        var options = image switch
+        {
+            AdapterImage.Files files => new NativeAdapterLoadOptions { Path = files.Path },
+            AdapterImage.Synthetic made => new NativeAdapterLoadOptions
+            {
+                SyntheticLoraRank = made.LoraRank,
+                SyntheticSeed = made.Seed,
+                SyntheticModules = InteropAdapter.ModuleMask(made.Modules),
+            },
+            AdapterImage.Shared shared => new NativeAdapterLoadOptions { ShareImageOf = ((InteropAdapter)shared.Of).Handle },
+            _ => throw new ArgumentException($"an adapter image of type {image.GetType().Name}", nameof(image)),
+        };
+        var stage = image is AdapterImage.Files { Path: var path } ? Path.GetFileName(path) : "adapter";
+        var report = progress is null ? null : new ByteProgress(progress, stage);
+        return new InteropAdapter(NativeAdapter.Load(_engine, options with { Pinned = pinned }, report, ct));
     }
 
     public void Dispose()

@@ -37,6 +37,33 @@ class PinnedImages final : public adapter::ImageAllocator {
 
 std::shared_ptr<adapter::Adapter> Engine::load_adapter(const AdapterOptions& options,
                                                        model::LoadProgress* progress) {
+  std::shared_ptr<adapter::AdapterContent> content =
+      options.image_of ? options.image_of->content : make_content(options, progress);
+  try {
+    device::Buffer table = upload_table(content->image.layout().modules);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (options.image_of && !options.image_of->is_open) {
+      core::fail(Status::kInvalidArgument, "share_image_of is adapter ", options.image_of->id,
+                 ", which is unloaded");
+    }
+    auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_++, content, std::move(table),
+                                                     model_->backend.device);
+    loaded->is_pinned = options.is_pinned;
+    adapters_.emplace(loaded->id, loaded);
+    ++content->num_adapters;
+    return loaded;
+  } catch (...) {
+    if (!options.image_of) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      host_adapter_bytes_ -= content->held_bytes();
+    }
+    throw;
+  }
+}
+
+// Reads and packs; its bytes are in the budget when it returns.
+std::shared_ptr<adapter::AdapterContent> Engine::make_content(const AdapterOptions& options,
+                                                              model::LoadProgress* progress) {
   const adapter::AdapterSource source =
       options.synthetic_lora_rank > 0
           ? adapter::synthetic_adapter(model_->modules, options.synthetic_seed,
@@ -66,16 +93,8 @@ std::shared_ptr<adapter::Adapter> Engine::load_adapter(const AdapterOptions& opt
     adapter::PackedImage image =
         adapter::pack_image(source, model_->modules, pages,
                             std::make_shared<PinnedImages>(model_->backend.device), progress);
-    device::Buffer table = upload_table(image.layout().modules);
-    device::Buffer wide_block = upload_wide(source, wide_bytes);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_++, std::move(image),
-                                                     std::move(table), model_->backend.device);
-    loaded->is_pinned = options.is_pinned;
-    loaded->wide_block = std::move(wide_block);
-    loaded->exclusive = source.exclusive;
-    adapters_.emplace(loaded->id, loaded);
-    return loaded;
+    return std::make_shared<adapter::AdapterContent>(
+        std::move(image), upload_wide(source, wide_bytes), source.exclusive);
   } catch (...) {
     const std::lock_guard<std::mutex> lock(mutex_);
     host_adapter_bytes_ -= image_bytes;
@@ -85,11 +104,11 @@ std::shared_ptr<adapter::Adapter> Engine::load_adapter(const AdapterOptions& opt
 
 device::Buffer Engine::upload_table(const std::vector<core::LoraModule>& modules) {
   const uint64_t bytes = modules.size() * sizeof(core::LoraModule);
-  device::Buffer staging(model_->backend.device, device::MemoryKind::kPinned, bytes);
   device::Buffer table(model_->backend.device, device::MemoryKind::kDevice, bytes);
-  std::memcpy(staging.data(), modules.data(), bytes);
   const std::lock_guard<std::mutex> lock(upload_mutex_);
-  upload_.copy(table.data(), staging.data(), bytes);
+  SLORA_CHECK(bytes <= table_staging_.bytes());
+  std::memcpy(table_staging_.data(), modules.data(), bytes);
+  upload_.copy(table.data(), table_staging_.data(), bytes);
   upload_.synchronize();
   return table;
 }
@@ -117,7 +136,7 @@ void Engine::forget_if_unused(adapter::Adapter& adapter) {
   const auto it = adapters_.find(adapter.id);
   if (it == adapters_.end()) return;
   residency_.drop(adapter);
-  host_adapter_bytes_ -= adapter.held_bytes();
+  if (--adapter.content->num_adapters == 0) host_adapter_bytes_ -= adapter.content->held_bytes();
   adapters_.erase(it);
 }
 

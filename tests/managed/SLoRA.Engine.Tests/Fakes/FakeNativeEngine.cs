@@ -193,10 +193,13 @@ internal sealed class FakeNativeEngine : INativeEngine
         }
     }
 
-    public INativeAdapter LoadAdapter(AdapterSource source, IProgress<LoadProgress>? progress, CancellationToken ct)
+    /// What adapters were loaded from, in order.
+    public List<AdapterImage> LoadedImages { get; } = [];
+
+    public INativeAdapter LoadAdapter(AdapterImage image, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
-        var path = source.Path;
         ct.ThrowIfCancellationRequested();
+        var path = (image as AdapterImage.Files)?.Path ?? string.Empty;
         if (File.Exists(Path.Combine(path, "bad")))
         {
             throw new SLoRAException(-202, $"{path}: lora_alpha is 'x'; a number is needed");
@@ -204,7 +207,8 @@ internal sealed class FakeNativeEngine : INativeEngine
 
         lock (_gate)
         {
-            var adapter = new FakeAdapter(this, new AdapterId(++_lastAdapterId), path, source.Pinned) { LoraRank = source.Synthetic?.LoraRank ?? 8 };
+            LoadedImages.Add(image);
+            var adapter = new FakeAdapter(this, new AdapterId(++_lastAdapterId), path, pinned);
             _adapters.Add(adapter.Id.Value, adapter);
             return adapter;
         }
@@ -417,7 +421,7 @@ internal sealed class FakeNativeEngine : INativeEngine
 
         public string Path => path;
 
-        public int LoraRank { get; init; } = 8;
+        public int LoraRank => 8;
 
         public int Pages => 2;
 

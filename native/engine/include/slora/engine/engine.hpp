@@ -66,6 +66,7 @@ struct AdapterOptions {
   uint32_t synthetic_lora_rank = 0;  // > 0: synthetic
   uint32_t synthetic_modules = 0;
   bool is_pinned = false;
+  std::shared_ptr<adapter::Adapter> image_of;  // set: the new adapter shares its content
 };
 
 struct AdapterState {
@@ -165,6 +166,8 @@ class Engine {
   std::string broken_invariant() const;
   device::Buffer upload_wide(const adapter::AdapterSource& source, uint64_t bytes);
   device::Buffer upload_table(const std::vector<core::LoraModule>& modules);
+  std::shared_ptr<adapter::AdapterContent> make_content(const AdapterOptions& options,
+                                                        model::LoadProgress* progress);
   Step& oldest() { return *steps_[oldest_ % steps_.size()]; }
 
   std::shared_ptr<Model> model_;
@@ -193,6 +196,7 @@ class Engine {
   device::Buffer history_;  // int32 [max_sequences, history_stride_]
   int64_t history_stride_;
   device::Buffer prompt_staging_;
+  device::Buffer table_staging_;  // one adapter's module table on its way to the device
   device::Buffer
       sampled_;  // ResultLayout on the device; each step copies it out before the next one writes
   device::Buffer sample_workspace_;
