@@ -66,7 +66,7 @@ internal static class EngineLoader
         }
     }
 
-    private static InteropEngine LoadNative(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
+    internal static InteropEngine LoadNative(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
         var model = NativeModel.Load(
             new NativeModelLoadOptions
@@ -120,6 +120,7 @@ internal static class EngineLoader
             NativeBuild = library.BuildInfo,
             NativePath = library.Path,
             NumParameters = (long)model.NumParameters,
+            WeightBytes = (long)model.WeightBytes,
             NumThreads = (int)model.NumThreads,
             TotalPages = geometry.NumPages,
             TokensPerPage = geometry.TokensPerPage,

@@ -24,6 +24,13 @@ internal sealed record NativeDiagnosis(NativeLibraryInfo? Library, string? Probl
         }
     }
 
+    /// "host" or "cuda": what a load with these options would take.
+    public static string ResolveBackend(NativeOptions options)
+    {
+        NativeLibraryLoader.Configure(new NativeLibrarySearch { LibraryPath = options.LibraryPath, Directories = [.. options.SearchDirectories] });
+        return (NativeBackend)NativeBackends.Probe((NativeBackend)options.Backend).Backend == NativeBackend.Cuda ? "cuda" : "host";
+    }
+
     /// What backend "host" or "cuda" of the library in use offers.
     public static BackendDiagnosis Describe(string backend) => BackendDiagnosis.Run(backend == "cuda" ? NativeBackend.Cuda : NativeBackend.Host);
 }

@@ -1,4 +1,5 @@
 // What a replay gave, as it is written to JSON. Seconds unless a name says otherwise.
+using SLoRA.Bench.Bounds;
 using SLoRA.Bench.Statistics;
 
 namespace SLoRA.Bench.Results;
@@ -29,10 +30,20 @@ internal sealed record ReplayReport
 
     public EngineSummary? Engine { get; init; }
 
+    public Ceilings? Ceilings { get; init; }
+
+    public BoundSummary? Bound { get; init; }
+
+    /// Requests a second over the bound's; of the window's completions where the replay was stopped.
+    public double? ShareOfBound => Bound is null ? null
+        : Results.Stopped > 0 ? Results.Window.Completions / (double)Math.Max(1, Bound.Window.Completions)
+        : Results.RequestsPerSecond / Bound.RequestsPerSecond;
+
     public IReadOnlyList<TimePoint> Series { get; init; } = [];
 }
 
-internal sealed record TraceSummary(string Name, int Requests, int DistinctAdapters, long PromptTokens, long OutputTokens, double LastArrival);
+/// Adapters: that the requests were drawn from.
+internal sealed record TraceSummary(string Name, int Requests, int Adapters, int DistinctAdapters, long PromptTokens, long OutputTokens, double LastArrival);
 
 /// Images: different weights among them. Bytes: of all images in host memory.
 internal sealed record AdapterSummary(string Set, int Count, IReadOnlyList<int> LoraRanks, string Modules, int Images, long HostBytes, double LoadSeconds);

@@ -10,7 +10,7 @@ internal static class ReplaySummaries
     private const int MaxPoints = 240;
 
     public static TraceSummary Of(Trace trace) =>
-        new(trace.Name, trace.Requests.Count, trace.DistinctAdapters, trace.PromptTokens, trace.OutputTokens, trace.LastSeconds);
+        new(trace.Name, trace.Requests.Count, trace.NumAdapters, trace.DistinctAdapters, trace.PromptTokens, trace.OutputTokens, trace.LastSeconds);
 
     public static ReplaySummary Of(Replayer replayer, ReplayOptions options)
     {

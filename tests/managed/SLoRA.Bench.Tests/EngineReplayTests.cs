@@ -10,17 +10,10 @@ namespace SLoRA.Bench.Tests;
 
 public class EngineReplayTests
 {
-    internal static async Task<SLoRAEngine> LoadAsync(Action<SLoRAOptions>? configure = null)
+    internal static void Configure(SLoRAOptions options)
     {
-        var root = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(root, "SLoRA.sln")))
-        {
-            root = Path.GetDirectoryName(root) ?? throw new DirectoryNotFoundException("no SLoRA.sln above the tests");
-        }
-
-        var library = Environment.GetEnvironmentVariable("SLORA_NATIVE_LIBRARY") ?? Path.Combine(root, "out", "native", "release", "lib", "libslora.so");
+        var library = Environment.GetEnvironmentVariable("SLORA_NATIVE_LIBRARY") ?? Path.Combine(Repository.Root, "out", "native", "release", "lib", "libslora.so");
         Assert.SkipUnless(File.Exists(library), $"the native library is not built: {library}");
-        var options = new SLoRAOptions { Model = SyntheticModels.Open("tiny", ComputeDtype.Bf16) };
         options.Native.LibraryPath = library;
         options.Native.Backend = ComputeBackend.Host;
         options.Native.NumThreads = 1;
@@ -28,7 +21,12 @@ public class EngineReplayTests
         options.Memory.MaxContext = 1024;
         options.Scheduler.MaxSequences = 64;
         options.Scheduler.MaxQueue = 100_000;
-        configure?.Invoke(options);
+    }
+
+    private static async Task<SLoRAEngine> LoadAsync()
+    {
+        var options = new SLoRAOptions { Model = SyntheticModels.Open("tiny", ComputeDtype.Bf16) };
+        Configure(options);
         return await SLoRAEngine.LoadAsync(options);
     }
 

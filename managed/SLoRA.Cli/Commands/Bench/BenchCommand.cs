@@ -2,6 +2,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using SLoRA.Bench.Adapters;
+using SLoRA.Bench.Bounds;
 using SLoRA.Bench.Models;
 using SLoRA.Bench.Replay;
 using SLoRA.Bench.Results;
@@ -20,7 +21,7 @@ internal static class BenchCommand
         var replay = new ReplayArguments();
         var command = new Command("bench", "Replays a trace against an engine in this process, or against a server with --http, and reports what came.")
         {
-            TraceCommand.Create(),
+            PaperCommand.Create(), StepCommand.Create(), ColdCommand.Create(), TraceCommand.Create(), ReportCommand.Create(),
         };
         engine.AddTo(command);
         traces.AddTo(command);
@@ -46,12 +47,14 @@ internal static class BenchCommand
         var set = arguments.Set(parsed, trace.NumAdapters);
         try
         {
+            var shape = ModelShape.Read(options.Model.Path);
+            var ceilings = replay.WantsBound(parsed) ? Ceilings.Measure(shape, options.Native, options.Model.Dtype) : null;
             var loading = Stopwatch.StartNew();
             var engine = await LoadDisplay.RunAsync(progress => LoadAsync(options, set, progress, loading, ct)).ConfigureAwait(false);
             loading.Stop();
             await using (engine.ConfigureAwait(false))
             {
-                var run = new EngineReplay(engine, trace, replay.Read(parsed)) { Set = set, AdapterLoadSeconds = loading.Elapsed.TotalSeconds, AdapterName = NamesOf(engine, set) };
+                var run = new EngineReplay(engine, trace, replay.Read(parsed)) { Set = set, AdapterLoadSeconds = loading.Elapsed.TotalSeconds, AdapterName = NamesOf(engine, set), Ceilings = ceilings, Shape = shape };
                 return await ReplayDisplay.RunAsync(trace, progress => run.RunAsync(progress, ct)).ConfigureAwait(false);
             }
         }

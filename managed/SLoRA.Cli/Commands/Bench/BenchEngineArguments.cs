@@ -5,7 +5,8 @@ using SLoRA.Bench.Models;
 
 namespace SLoRA.Cli.Commands.Bench;
 
-internal sealed class BenchEngineArguments
+/// `withSet` false: the command has its own options for which adapters there are.
+internal sealed class BenchEngineArguments(bool withSet = true)
 {
     // Room for a saturating trace: what the scheduler does not admit waits, and nothing is refused.
     private const int MaxQueue = 1_000_000;
@@ -23,7 +24,7 @@ internal sealed class BenchEngineArguments
 
     public void AddTo(Command command)
     {
-        foreach (var option in new Option[] { _synthetic, _set, _adapters, _modules, _distinct, _maxContext, _prefillChunk })
+        foreach (var option in (Option[])[_synthetic, .. withSet ? (Option[])[_set, _adapters, _distinct] : [], _modules, _maxContext, _prefillChunk])
         {
             command.Options.Add(option);
         }
@@ -56,11 +57,13 @@ internal sealed class BenchEngineArguments
     /// The synthetic adapters, or null where --adapters names a folder.
     public AdapterSet? Set(ParseResult parsed, int numAdapters) => _engine.AdaptersFolder(parsed) is null ? MakeSet(parsed, parsed.GetValue(_adapters) ?? numAdapters) : null;
 
+    public uint Modules(ParseResult parsed) => ModuleNames.Parse(parsed.GetValue(_modules)!);
+
     private AdapterSet MakeSet(ParseResult parsed, int count)
     {
         var name = parsed.GetValue(_set)!;
         var ranks = AdapterSet.Paper.TryGetValue(name, out var paper) ? paper : [.. name.Split(',').Select(text => int.TryParse(text, out var rank) ? rank : throw new ArgumentException($"--set is '{name}'; it must be {string.Join(", ", AdapterSet.Paper.Keys)} or lora_ranks such as 64,32,16,8"))];
-        var set = new AdapterSet(name, count, ranks, ModuleNames.Parse(parsed.GetValue(_modules)!), parsed.GetValue(_distinct));
+        var set = new AdapterSet(name, count, ranks, Modules(parsed), parsed.GetValue(_distinct));
         set.Validate();
         return set;
     }

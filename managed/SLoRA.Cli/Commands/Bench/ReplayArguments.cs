@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Text;
 using SLoRA.Bench.Adapters;
 using SLoRA.Bench.Replay;
+using SLoRA.Bench.Reports;
 using SLoRA.Bench.Results;
 
 namespace SLoRA.Cli.Commands.Bench;
@@ -21,11 +22,14 @@ internal sealed class ReplayArguments
     private readonly Option<double> _slo = new("--slo") { Description = "Seconds within which a first token is to come.", DefaultValueFactory = _ => 6 };
     private readonly Option<bool> _stop = new("--window") { Description = "Stop when the window ends." };
     private readonly Option<string> _window = new("--window-seconds") { Description = "The window, in seconds of the trace.", DefaultValueFactory = _ => "20:60" };
+    private readonly Option<bool> _noBound = new("--no-bound") { Description = "Do not measure the card's limits nor work out the bound." };
     private readonly Option<string?> _json = new("--json") { Description = "File for the report as JSON." };
+
+    private readonly Option<string?> _html = new("--html") { Description = "File for the report with plots." };
 
     public void AddTo(Command command)
     {
-        foreach (var option in new Option[] { _http, _baseModel, _names, _key, _vocabulary, _slo, _stop, _window, _json })
+        foreach (var option in new Option[] { _http, _baseModel, _names, _key, _vocabulary, _slo, _stop, _window, _noBound, _json, _html })
         {
             command.Options.Add(option);
         }
@@ -49,6 +53,8 @@ internal sealed class ReplayArguments
         return index => string.Format(CultureInfo.InvariantCulture, format, index);
     }
 
+    public bool WantsBound(ParseResult parsed) => !parsed.GetValue(_noBound);
+
     public ReplayOptions Read(ParseResult parsed)
     {
         var slo = parsed.GetValue(_slo);
@@ -65,8 +71,14 @@ internal sealed class ReplayArguments
     {
         if (parsed.GetValue(_json) is { } path)
         {
-            BenchJson.Write(report, path);
+            BenchFiles.Write(report, path);
             Console.Error.WriteLine($"wrote {path}");
+        }
+
+        if (parsed.GetValue(_html) is { } page)
+        {
+            HtmlReport.Write([report], page);
+            Console.Error.WriteLine($"wrote {page}");
         }
     }
 

@@ -21,6 +21,12 @@ internal static class ReplayTable
         Write($"{results.Completed} completed, {results.Aborted} aborted, {results.Stopped} stopped in {results.WallSeconds:F1} s: {results.RequestsPerSecond:F2} requests/s, {results.OutputTokensPerSecond:F0} output tokens/s, {results.TotalTokensPerSecond:F0} tokens/s");
         Write($"window {results.Window.FromSeconds:F0}-{results.Window.ToSeconds:F0} s: {results.Window.OutputTokens} output tokens ({results.Window.OutputTokensPerSecond:F0}/s), {results.Window.Completions} completions ({results.Window.RequestsPerSecond:F2}/s)");
         Write($"first token within {results.SloSeconds:F0} s: {results.SloAttainment:P1} of requests");
+        if (report is { Bound: { } bound, Ceilings: { } ceilings })
+        {
+            Write($"bound {bound.RequestsPerSecond:F2} requests/s, {bound.OutputTokensPerSecond:F0} output tokens/s, window {bound.Window.OutputTokens} tokens and {bound.Window.Completions} completions, largest batch {bound.LargestBatch}: reached {report.ShareOfBound:P1}");
+            Write($"measured here: copy {ceilings.CopyBytesPerSecond / 1e9:F1} GB/s, upload {ceilings.UploadBytesPerSecond / 1e9:F1} GB/s, matmuls of {ceilings.Matmuls[0].Tokens} rows {ceilings.PrefillOperationsPerSecond / 1e12:F2} TFLOP/s");
+        }
+
         if (results.FirstError is { } error)
         {
             Write($"first failure: {error}");
