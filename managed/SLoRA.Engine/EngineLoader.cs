@@ -41,7 +41,7 @@ internal static class EngineLoader
         NativeLibraryLoader.Configure(new NativeLibrarySearch { LibraryPath = options.Native.LibraryPath, Directories = [.. options.Native.SearchDirectories] });
         var library = NativeLibraryLoader.Load();
         NativeLogBridge.Connect(loggers);
-        var text = ModelText.Read(options.Model.Path);
+        var text = ModelText.Read(options.Model.Path, mayLackTokenizer: options.Model.Synthetic);
         var native = LoadNative(options, progress, ct);
         try
         {
@@ -66,7 +66,7 @@ internal static class EngineLoader
         }
     }
 
-    private static InteropEngine LoadNative(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
+    internal static InteropEngine LoadNative(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
         var model = NativeModel.Load(
             new NativeModelLoadOptions
@@ -76,6 +76,8 @@ internal static class EngineLoader
                 ComputeDtype = (NativeDtype)options.Model.Dtype,
                 DeviceIndex = options.Native.DeviceIndex,
                 NumThreads = options.Native.NumThreads,
+                Synthetic = options.Model.Synthetic,
+                SyntheticSeed = options.Model.SyntheticSeed,
             },
             progress is null ? null : new ByteProgress(progress, "model"),
             ct);
@@ -118,6 +120,7 @@ internal static class EngineLoader
             NativeBuild = library.BuildInfo,
             NativePath = library.Path,
             NumParameters = (long)model.NumParameters,
+            WeightBytes = (long)model.WeightBytes,
             NumThreads = (int)model.NumThreads,
             TotalPages = geometry.NumPages,
             TokensPerPage = geometry.TokensPerPage,

@@ -135,6 +135,27 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
     }
 
+    /// Runs a request of one choice whose tokens are only counted. Throws what GenerateAsync would before queueing it.
+    internal ObservedRequest Observe(GenerationRequest request, ITokenObserver observer)
+    {
+        var revisions = AcquireAdapters(request);
+        ObservedRequest run;
+        RequestTicket ticket;
+        try
+        {
+            run = new ObservedRequest(_loop, revisions, observer);
+            ticket = CreateTicket(request, revisions, run);
+        }
+        catch
+        {
+            Release(revisions);
+            throw;
+        }
+
+        run.Begin(ticket);
+        return run;
+    }
+
     /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it.</summary>
     /// <param name="request">The request.</param>
     /// <exception cref="RequestInvalidException">An option is outside its limits, or the prompt does not fit.</exception>
@@ -173,6 +194,8 @@ public sealed class SLoRAEngine : IAsyncDisposable
             HostAdapters = pool.HostAdapters,
             HostAdapterBytes = pool.HostAdapterBytes,
             AdapterLoads = pool.AdapterLoads,
+            AdapterLoadBytes = pool.AdapterLoadBytes,
+            AdapterHits = pool.AdapterHits,
             AdapterEvictions = pool.AdapterEvictions,
             Preemptions = pool.Preemptions,
             Steps = pool.Steps,
@@ -281,7 +304,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
     }
 
-    private RequestTicket CreateTicket(GenerationRequest request, AdapterRevision[] revisions)
+    private RequestTicket CreateTicket(GenerationRequest request, AdapterRevision[] revisions, IStreamObserver? observer = null)
     {
         var template = revisions.Select(revision => revision.ChatTemplate).FirstOrDefault(template => template is not null);
         var prompt = _prompts.Encode(request.Prompt, template);
@@ -298,7 +321,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
             Seed = request.Sampling.Seed ?? BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))),
             NumChoices = request.NumChoices,
             StopTokenIds = [.. request.StopTokenIds, .. request.IgnoreEos ? [] : _tokenizer.EosIds],
-            Stream = new TokenStream(request.Sampling.NumLogprobs ?? 0, maxOutput),
+            Stream = new TokenStream(request.Sampling.NumLogprobs ?? 0, maxOutput, observer),
         };
     }
 

@@ -65,7 +65,7 @@ typedef struct slora_pool_counters {
   uint32_t resident_adapters;
   uint32_t host_adapters;        /* adapters with a host image, resident or not */
   uint32_t reserved0;
-  uint64_t host_adapter_bytes;
+  uint64_t host_adapter_bytes;   /* an image that adapters share counts once */
   uint64_t adapter_loads;        /* copies of an image into pages */
   uint64_t adapter_load_bytes;
   uint64_t adapter_hits;         /* (step, adapter) pairs that found the adapter resident */

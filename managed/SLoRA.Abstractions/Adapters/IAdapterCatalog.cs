@@ -31,6 +31,14 @@ public interface IAdapterCatalog
     /// <returns>The adapters that were not loaded, with the reason of each.</returns>
     Task<IReadOnlyList<AdapterFailure>> LoadDirectoryAsync(string directory, bool strict = false, IProgress<LoadProgress>? progress = null, CancellationToken ct = default);
 
+    /// <summary>Makes adapters with random weights and serves them all, or none.</summary>
+    /// <param name="adapters">How many, of which ranks, on how many images.</param>
+    /// <param name="progress">Told of the adapters done; may be null.</param>
+    /// <param name="ct">Ends the load; nothing is changed then.</param>
+    /// <exception cref="RequestInvalidException">A value is outside its limits, or a name is taken.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">The host adapter budget is spent.</exception>
+    Task LoadSyntheticAsync(SyntheticAdapters adapters, IProgress<LoadProgress>? progress = null, CancellationToken ct = default);
+
     /// <summary>Takes a name out of service.</summary>
     /// <param name="name">The adapter.</param>
     /// <param name="mode">When the task completes.</param>

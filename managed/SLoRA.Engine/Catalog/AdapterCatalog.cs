@@ -80,6 +80,31 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
         return failures;
     }
 
+    public async Task LoadSyntheticAsync(SyntheticAdapters adapters, IProgress<LoadProgress>? progress = null, CancellationToken ct = default)
+    {
+        ArgumentNullException.ThrowIfNull(adapters);
+        adapters.Validate();
+        var made = new AdapterRevision?[adapters.Count];
+        try
+        {
+            await new SyntheticLoader(native, adapters, progress, time).LoadAsync(made, ct).ConfigureAwait(false);
+            lock (_gate)
+            {
+                ObjectDisposedException.ThrowIf(_isClosed, this);
+                Replace(_state.Revisions.SetItems(made.Select(revision => WithFreeName(revision!))));
+            }
+        }
+        catch
+        {
+            foreach (var revision in made)
+            {
+                revision?.Retire();
+            }
+
+            throw;
+        }
+    }
+
     public async Task<bool> UnloadAsync(string name, UnloadMode mode = UnloadMode.WhenIdle, CancellationToken ct = default)
     {
         AdapterRevision? revision;
@@ -156,6 +181,12 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
         }
     }
 
+    private KeyValuePair<string, AdapterRevision> WithFreeName(AdapterRevision revision)
+    {
+        RefuseTaken(revision.Source);
+        return new KeyValuePair<string, AdapterRevision>(revision.Name, revision);
+    }
+
     private AdapterRevision Read(AdapterSource source, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
         if (!Directory.Exists(source.Path))
@@ -166,7 +197,7 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
         var chatTemplate = folders.Read(source.Path);
         try
         {
-            return new AdapterRevision(source, native.LoadAdapter(source.Path, source.Pinned, progress, ct), chatTemplate, time.GetUtcNow());
+            return new AdapterRevision(source, native.LoadAdapter(new AdapterImage.Files(source.Path), source.Pinned, progress, ct), chatTemplate, time.GetUtcNow());
         }
         catch (SLoRAException error) when (error is not AdapterIncompatibleException and not OutOfDeviceMemoryException && !error.IsFatal)
         {

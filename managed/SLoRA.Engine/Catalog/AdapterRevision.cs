@@ -13,6 +13,8 @@ internal sealed class AdapterRevision(AdapterSource source, INativeAdapter nativ
     private int _leases;
     private bool _isRetired;
 
+    public AdapterSource Source => source;
+
     public string Name => source.Name;
 
     public AdapterId Id { get; } = native.Id;

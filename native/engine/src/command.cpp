@@ -88,6 +88,7 @@ void walk_adapter(Io& io, Options& adapter) {
   io.field(adapter.synthetic_lora_rank);
   io.field(adapter.synthetic_modules);
   io.field(adapter.is_pinned);
+  io.field(adapter.image_of_id);
 }
 
 template <typename Io, typename AnyCommand>

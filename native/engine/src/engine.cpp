@@ -19,6 +19,9 @@ using core::Status;
 // Two: the step that runs and the one that was submitted while it runs (run-ahead by one).
 constexpr int kStepsInFlight = 2;
 
+// Of modules: where ranks exchange their shares of lora_rank, A has a table beside that of B.
+constexpr uint64_t kTablesAnAdapter = 2;
+
 uint32_t checked(const char* name, uint32_t value, uint32_t fallback, uint32_t low, uint32_t high) {
   if (value == 0) return std::min(std::max(fallback, low), high);
   if (value < low || value > high) {
@@ -95,8 +98,9 @@ memory::ArenaGeometry geometry_of(const EngineOptions& options, const EngineLimi
 // Deltas add up and scale; a factor on the base's own output, or a matrix in place of the base's,
 // do not.
 void refuse_undefined_sum(const adapter::Adapter& adapter, size_t num_adapters, float weight) {
-  if (adapter.exclusive.empty() || (num_adapters == 1 && weight == 1.0f)) return;
-  core::fail(Status::kUnsupported, "adapter ", adapter.id, " has ", adapter.exclusive,
+  const std::string& exclusive = adapter.content->exclusive;
+  if (exclusive.empty() || (num_adapters == 1 && weight == 1.0f)) return;
+  core::fail(Status::kUnsupported, "adapter ", adapter.id, " has ", exclusive,
              ", which has no defined sum with other adapters or weights other than 1");
 }
 
@@ -122,7 +126,11 @@ Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options,
       residency_(pool_, arena_, model_->backend.device),
       history_stride_(limits_.max_context + 1),
       prompt_staging_(model_->backend.device, device::MemoryKind::kPinned,
-                      static_cast<uint64_t>(history_stride_) * sizeof(int32_t)) {
+                      static_cast<uint64_t>(history_stride_) * sizeof(int32_t)),
+      table_staging_(model_->backend.device, device::MemoryKind::kPinned,
+                     kTablesAnAdapter * static_cast<uint64_t>(model_->config.num_layers) *
+                         static_cast<uint64_t>(model_->modules.num_modules()) *
+                         sizeof(core::LoraModule)) {
   const auto& device = model_->backend.device;
   history_ = device::Buffer(device, device::MemoryKind::kDevice,
                             static_cast<uint64_t>(limits_.max_sequences) *

@@ -193,9 +193,13 @@ internal sealed class FakeNativeEngine : INativeEngine
         }
     }
 
-    public INativeAdapter LoadAdapter(string path, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
+    /// What adapters were loaded from, in order.
+    public List<AdapterImage> LoadedImages { get; } = [];
+
+    public INativeAdapter LoadAdapter(AdapterImage image, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
+        var path = (image as AdapterImage.Files)?.Path ?? string.Empty;
         if (File.Exists(Path.Combine(path, "bad")))
         {
             throw new SLoRAException(-202, $"{path}: lora_alpha is 'x'; a number is needed");
@@ -203,6 +207,7 @@ internal sealed class FakeNativeEngine : INativeEngine
 
         lock (_gate)
         {
+            LoadedImages.Add(image);
             var adapter = new FakeAdapter(this, new AdapterId(++_lastAdapterId), path, pinned);
             _adapters.Add(adapter.Id.Value, adapter);
             return adapter;

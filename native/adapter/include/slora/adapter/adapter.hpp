@@ -1,5 +1,5 @@
-// One revision of one adapter in the engine: its host image, its module table on the device, and
-// where it is resident.
+// One revision of one adapter in the engine: its host image, which others may share, its module
+// table on the device, and where it is resident.
 #pragma once
 
 #include <atomic>
@@ -18,25 +18,39 @@ namespace slora::adapter {
 // The values are those of enum slora_residency.
 enum class Residency : int32_t { kHost = 0, kLoading = 1, kDevice = 2 };
 
-// Everything below `image` and `module_table` is guarded by the engine's lock.
+// What an adapter is made of, once in memory however many adapters share it.
+struct AdapterContent {
+  AdapterContent(PackedImage packed, device::Buffer wide, std::string exclusive_part)
+      : image(std::move(packed)),
+        wide_block(std::move(wide)),
+        exclusive(std::move(exclusive_part)) {}
+
+  uint64_t held_bytes() const { return image.layout().image_bytes + wide_block.bytes(); }
+
+  const PackedImage image;
+  const device::Buffer wide_block;  // see wide_image.hpp; empty: embedding and head are the base's
+  const std::string exclusive;      // AdapterSource::exclusive
+  int32_t num_adapters = 0;         // that the engine knows; guarded by its lock
+};
+
+// Everything below `module_table` is guarded by the engine's lock.
 struct Adapter {
-  Adapter(uint64_t adapter_id, PackedImage packed, device::Buffer table,
+  Adapter(uint64_t adapter_id, std::shared_ptr<AdapterContent> made_of, device::Buffer table,
           std::shared_ptr<device::Device> device)
       : id(adapter_id),
-        image(std::move(packed)),
+        content(std::move(made_of)),
+        image(content->image),
         module_table(std::move(table)),
         loaded(std::move(device)) {}
 
   // core::WideModule [2] on the device, or null.
-  const core::WideModule* wide() const { return wide_block.as<core::WideModule>(); }
-  uint64_t held_bytes() const { return image.layout().image_bytes + wide_block.bytes(); }
+  const core::WideModule* wide() const { return content->wide_block.as<core::WideModule>(); }
   int32_t num_pages() const { return image.layout().num_pages; }
   bool is_in_use() const { return num_in_flight > 0 || is_in_plan; }
 
   const uint64_t id;
-  const PackedImage image;
-  device::Buffer wide_block;  // see wide_image.hpp; empty if embedding and head are the base's
-  std::string exclusive;      // AdapterSource::exclusive
+  const std::shared_ptr<AdapterContent> content;
+  const PackedImage& image;           // of the content
   const device::Buffer module_table;  // core::LoraModule [L, modules a layer] on the device
 
   std::atomic<bool> is_pinned{false};
