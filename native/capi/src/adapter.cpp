@@ -85,7 +85,7 @@ int32_t slora_adapter_set_pinned(slora_adapter* adapter, uint8_t pinned, slora_e
     if (pinned > 1)
       core::fail(core::Status::kInvalidArgument, "pinned is ", static_cast<int>(pinned),
                  ", the limit is 0..1");
-    adapter->adapter->is_pinned.store(pinned != 0);
+    adapter->engine->set_pinned(*adapter->adapter, pinned != 0);
     return core::Status::kOk;
   });
 }

@@ -48,7 +48,7 @@ std::shared_ptr<adapter::Adapter> Engine::load_adapter(const AdapterOptions& opt
     }
     auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_++, content, std::move(table),
                                                      model_->backend.device);
-    loaded->is_pinned = options.is_pinned;
+    residency_.set_pinned(*loaded, options.is_pinned);
     adapters_.emplace(loaded->id, loaded);
     ++content->num_adapters;
     return loaded;
@@ -138,6 +138,11 @@ void Engine::forget_if_unused(adapter::Adapter& adapter) {
   residency_.drop(adapter);
   if (--adapter.content->num_adapters == 0) host_adapter_bytes_ -= adapter.content->held_bytes();
   adapters_.erase(it);
+}
+
+void Engine::set_pinned(adapter::Adapter& adapter, bool is_pinned) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  residency_.set_pinned(adapter, is_pinned);
 }
 
 AdapterState Engine::adapter_state(const adapter::Adapter& adapter) const {

@@ -28,6 +28,7 @@ struct EngineOptions {
   uint32_t max_batch_rows = 0;
   uint32_t max_context = 0;
   bool check_every_step = false;
+  adapter::EvictionKind eviction = adapter::EvictionKind::kDefault;
 };
 
 // The limits in force, after defaults.
@@ -141,6 +142,7 @@ class Engine {
   std::shared_ptr<adapter::Adapter> load_adapter(const AdapterOptions& options,
                                                  model::LoadProgress* progress);
   void unload_adapter(const std::shared_ptr<adapter::Adapter>& adapter);
+  void set_pinned(adapter::Adapter& adapter, bool is_pinned);
   AdapterState adapter_state(const adapter::Adapter& adapter) const;
 
  private:
@@ -193,7 +195,8 @@ class Engine {
   std::unordered_map<uint64_t, std::unique_ptr<Sequence>> sequences_;  // those the caller may name
   std::vector<std::unique_ptr<Sequence>> leaving_;                     // released, still in flight
   std::vector<int32_t> free_slots_;
-  device::Buffer history_;  // int32 [max_sequences, history_stride_]
+  std::vector<adapter::Adapter*> wanted_;  // scratch of prefetch
+  device::Buffer history_;                 // int32 [max_sequences, history_stride_]
   int64_t history_stride_;
   device::Buffer prompt_staging_;
   device::Buffer table_staging_;  // one adapter's module table on its way to the device

@@ -2,6 +2,8 @@
 // every architecture and backend; it enqueues kernels and never waits.
 #pragma once
 
+#include <functional>
+
 #include "slora/batch/batch.hpp"
 #include "slora/forward/backend.hpp"
 #include "slora/forward/model_weights.hpp"
@@ -24,6 +26,9 @@ struct History {
   int64_t stride;
 };
 
+// Called before the kernels of each layer are enqueued, in order.
+using LayerHook = std::function<void(int32_t layer_idx)>;
+
 class ForwardPass {
  public:
   // Takes the activations of max_batch_tokens tokens and the logits of max_outputs rows once.
@@ -37,7 +42,8 @@ class ForwardPass {
 
   // Enqueues the whole pass. Afterwards logits() holds [num_outputs, V] in the order of
   // batch.output_rows.
-  void run(device::Stream& stream, const batch::Batch& batch, const History& history);
+  void run(device::Stream& stream, const batch::Batch& batch, const History& history,
+           const LayerHook& before_layer = {});
 
   const float* logits() const { return logits_.as<float>(); }
 
