@@ -89,7 +89,7 @@ public static class AbiLayout
         new("slora_worker_options", "num_threads", 60, 4),
         new("slora_worker_options", "join_ms", 64, 4),
         new("slora_worker_options", "limit_ms", 68, 4),
-        new("slora_engine_options", null, 0, 48),
+        new("slora_engine_options", null, 0, 56),
         new("slora_engine_options", "struct_size", 0, 4),
         new("slora_engine_options", "tokens_per_page", 4, 4),
         new("slora_engine_options", "pool_bytes", 8, 8),
@@ -100,6 +100,8 @@ public static class AbiLayout
         new("slora_engine_options", "max_context", 36, 4),
         new("slora_engine_options", "check_every_step", 40, 1),
         new("slora_engine_options", "reserved0", 41, 7),
+        new("slora_engine_options", "eviction_policy", 48, 4),
+        new("slora_engine_options", "reserved1", 52, 4),
         new("slora_engine_geometry", null, 0, 56),
         new("slora_engine_geometry", "struct_size", 0, 4),
         new("slora_engine_geometry", "tokens_per_page", 4, 4),
@@ -391,6 +393,8 @@ public static class AbiLayout
             rows.Add(new("slora_engine_options", "max_context", (ulong)((byte*)&value.MaxContext - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_engine_options", "check_every_step", (ulong)((byte*)&value.CheckEveryStep - start), (ulong)sizeof(byte)));
             rows.Add(new("slora_engine_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray7)));
+            rows.Add(new("slora_engine_options", "eviction_policy", (ulong)((byte*)&value.EvictionPolicy - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_engine_options", "reserved1", (ulong)((byte*)&value.Reserved1 - start), (ulong)sizeof(uint)));
         }
 
         {

@@ -277,6 +277,10 @@ public partial struct NativeEngineOptions
     public byte CheckEveryStep;
     /// <summary><c>reserved0</c></summary>
     public ByteArray7 Reserved0;
+    /// <summary><see cref="NativeEvictionPolicy"/></summary>
+    public int EvictionPolicy;
+    /// <summary><c>reserved1</c></summary>
+    public uint Reserved1;
 
     /// <summary><c>SLORA_ENGINE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
@@ -522,7 +526,11 @@ internal unsafe partial struct NativePlan
     public uint NumRows;
     /// <summary>[num_rows]</summary>
     public NativePlanRow* Rows;
-    /// <summary>[num_prefetch]: make resident if free or evictable pages allow; never defers</summary>
+    /// <summary>
+    /// [num_prefetch]: adapters that waiting requests need, the soonest first, resident or not. Those that are not
+    /// become resident as far as free pages and those of idle adapters outside this list allow; those that are stay
+    /// before others that are idle. Holds until the next plan; never defers.
+    /// </summary>
     public ulong* PrefetchAdapterIds;
     /// <summary><c>num_prefetch</c></summary>
     public uint NumPrefetch;

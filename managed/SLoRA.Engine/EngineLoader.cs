@@ -102,6 +102,7 @@ internal static class EngineLoader
         sizes.MaxSequences = (uint)options.Scheduler.MaxSequences;
         sizes.MaxBatchTokens = (uint)options.Scheduler.MaxBatchTokens;
         sizes.MaxBatchRows = (uint)options.Scheduler.MaxBatchRows;
+        sizes.EvictionPolicy = (int)options.Memory.Eviction;
         sizes.CheckEveryStep = options.Native.CheckEveryStep ? (byte)1 : (byte)0;
         return sizes;
     }

@@ -123,7 +123,7 @@ Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options,
                limits_.max_batch_tokens, limits_.max_batch_rows, parallel()),
       compute_(model_->backend.device, device::StreamKind::kCompute),
       upload_(model_->backend.device, device::StreamKind::kCopy),
-      residency_(pool_, arena_, model_->backend.device),
+      residency_(pool_, arena_, model_->backend.device, options.eviction),
       history_stride_(limits_.max_context + 1),
       prompt_staging_(model_->backend.device, device::MemoryKind::kPinned,
                       static_cast<uint64_t>(history_stride_) * sizeof(int32_t)),
@@ -297,7 +297,7 @@ Status Engine::create_sequence(const SequenceOptions& options) {
     tell(std::move(command));
   }
   free_slots_.pop_back();
-  for (const SequenceAdapter& use : sequence->adapters) ++use.adapter->num_sequences;
+  for (const SequenceAdapter& use : sequence->adapters) residency_.hold(*use.adapter);
   sequences_.emplace(options.sequence_id, std::move(sequence));
   return Status::kOk;
 }
@@ -324,7 +324,7 @@ void Engine::destroy_sequence(Sequence& sequence) {
   release_pages(sequence);
   free_slots_.push_back(sequence.slot);
   for (const SequenceAdapter& use : sequence.adapters) {
-    --use.adapter->num_sequences;
+    residency_.let_go(*use.adapter);
     forget_if_unused(*use.adapter);
   }
   sequence.adapters.clear();
@@ -426,6 +426,9 @@ std::string Engine::broken_invariant() const {
   for (const auto& [id, adapter] : adapters_)
     hold(adapter->pages, memory::PageOwner::kAdapter, "adapter", id);
   if (!wrong_owner.empty()) return wrong_owner;
+  std::vector<const adapter::Adapter*> adapters;
+  for (const auto& [id, adapter] : adapters_) adapters.push_back(adapter.get());
+  if (!residency_.is_valid(adapters, &why)) return why;
   for (int32_t page = 0; page < pool_.num_pages(); ++page) {
     if (held[static_cast<size_t>(page)] != pool_.num_references(page)) {
       return core::str_cat("page ", page, " has ", pool_.num_references(page),

@@ -131,10 +131,12 @@ void ForwardPass::make_room(const Room& room) {
   }
 }
 
-void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history) {
+void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history,
+                      const LayerHook& before_layer) {
   SLORA_CHECK(!needs_more_room({batch.num_outputs, batch.lora_t_floats, 0}));
   embed(stream.handle(), batch, history);
   for (int32_t layer_idx = 0; layer_idx < model_.config->num_layers; ++layer_idx) {
+    if (before_layer) before_layer(layer_idx);
     attention_half(stream.handle(), batch, layer_idx);
     mlp_half(stream.handle(), batch, layer_idx);
   }

@@ -36,6 +36,7 @@ struct EngineOptions {
   uint32_t max_context = 0;
   bool check_every_step = false;
   int32_t num_pages = 0;  // > 0: what a group's ranks have agreed on, in place of pool_bytes
+  adapter::EvictionKind eviction = adapter::EvictionKind::kDefault;
 };
 
 // The limits in force, after defaults.
@@ -242,7 +243,8 @@ class Engine {
   std::unordered_map<uint64_t, std::unique_ptr<Sequence>> sequences_;  // those the caller may name
   std::vector<std::unique_ptr<Sequence>> leaving_;                     // released, still in flight
   std::vector<int32_t> free_slots_;
-  device::Buffer history_;  // int32 [max_sequences, history_stride_]
+  std::vector<adapter::Adapter*> wanted_;  // scratch of prefetch
+  device::Buffer history_;                 // int32 [max_sequences, history_stride_]
   int64_t history_stride_;
   device::Buffer prompt_staging_;
   device::Buffer table_staging_;  // one adapter's module table on its way to the device
