@@ -134,6 +134,18 @@ public static class AbiLayout
         new("slora_pool_counters", "preemptions", 80, 8),
         new("slora_pool_counters", "steps", 88, 8),
         new("slora_pool_counters", "tokens", 96, 8),
+        new("slora_traffic", null, 0, 80),
+        new("slora_traffic", "struct_size", 0, 4),
+        new("slora_traffic", "tp_size", 4, 4),
+        new("slora_traffic", "all_reduces", 8, 8),
+        new("slora_traffic", "all_reduce_bytes", 16, 8),
+        new("slora_traffic", "all_gathers", 24, 8),
+        new("slora_traffic", "all_gather_bytes", 32, 8),
+        new("slora_traffic", "broadcasts", 40, 8),
+        new("slora_traffic", "broadcast_bytes", 48, 8),
+        new("slora_traffic", "sent_bytes", 56, 8),
+        new("slora_traffic", "messages", 64, 8),
+        new("slora_traffic", "message_bytes", 72, 8),
         new("slora_logit_bias", null, 0, 8),
         new("slora_logit_bias", "token_id", 0, 4),
         new("slora_logit_bias", "bias", 4, 4),
@@ -437,6 +449,23 @@ public static class AbiLayout
             rows.Add(new("slora_pool_counters", "preemptions", (ulong)((byte*)&value.Preemptions - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "steps", (ulong)((byte*)&value.Steps - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "tokens", (ulong)((byte*)&value.Tokens - start), (ulong)sizeof(ulong)));
+        }
+
+        {
+            NativeTraffic value = default;
+            byte* start = (byte*)&value;
+            rows.Add(new("slora_traffic", null, 0, (ulong)sizeof(NativeTraffic)));
+            rows.Add(new("slora_traffic", "struct_size", (ulong)((byte*)&value.StructSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_traffic", "tp_size", (ulong)((byte*)&value.TpSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_traffic", "all_reduces", (ulong)((byte*)&value.AllReduces - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_reduce_bytes", (ulong)((byte*)&value.AllReduceBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_gathers", (ulong)((byte*)&value.AllGathers - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_gather_bytes", (ulong)((byte*)&value.AllGatherBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "broadcasts", (ulong)((byte*)&value.Broadcasts - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "broadcast_bytes", (ulong)((byte*)&value.BroadcastBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "sent_bytes", (ulong)((byte*)&value.SentBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "messages", (ulong)((byte*)&value.Messages - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "message_bytes", (ulong)((byte*)&value.MessageBytes - start), (ulong)sizeof(ulong)));
         }
 
         {

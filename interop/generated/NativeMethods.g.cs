@@ -161,6 +161,14 @@ internal static unsafe partial class NativeMethods
     internal static partial int EngineGetCounters(
         OpaqueEngine* engine, NativePoolCounters* outCounters, NativeError* error);
 
+    /// <summary>Fills `out_traffic`.</summary>
+    /// <remarks>Thread: any.</remarks>
+    /// <returns>SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE.</returns>
+    [LibraryImport(Library, EntryPoint = "slora_engine_get_traffic")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial int EngineGetTraffic(
+        OpaqueEngine* engine, NativeTraffic* outTraffic, NativeError* error);
+
     /// <summary>
     /// Writes the owner (<see cref="NativePageOwner"/>, one byte a page) of pages [0, capacity) to `out_owners`: a
     /// picture of the pool cheap enough for a live display.

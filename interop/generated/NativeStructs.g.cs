@@ -381,6 +381,47 @@ public partial struct NativePoolCounters
     };
 }
 
+/// <summary>
+/// What rank 0 of a tensor-parallel engine has exchanged with the others since the engine was created. All zero with
+/// one rank. A step that replays a recorded graph (CUDA) is counted once, when it is recorded.
+/// </summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeTraffic
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><c>tp_size</c></summary>
+    public uint TpSize;
+    /// <summary><c>all_reduces</c></summary>
+    public ulong AllReduces;
+    /// <summary>of one rank's operands</summary>
+    public ulong AllReduceBytes;
+    /// <summary><c>all_gathers</c></summary>
+    public ulong AllGathers;
+    /// <summary>of one rank's parts</summary>
+    public ulong AllGatherBytes;
+    /// <summary><c>broadcasts</c></summary>
+    public ulong Broadcasts;
+    /// <summary><c>broadcast_bytes</c></summary>
+    public ulong BroadcastBytes;
+    /// <summary>
+    /// what a rank sends for all of these in a ring of N: 2 (N-1)/N of an all_reduce's operand, N-1 times an
+    /// all_gather's part, (N-1)/N of a broadcast
+    /// </summary>
+    public ulong SentBytes;
+    /// <summary>between the ranks' hosts</summary>
+    public ulong Messages;
+    /// <summary><c>message_bytes</c></summary>
+    public ulong MessageBytes;
+
+    /// <summary><c>SLORA_TRAFFIC_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeTraffic Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeTraffic>(),
+    };
+}
+
 /// <summary>A token whose logit is raised by `bias` before anything else is applied.</summary>
 [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
 public partial struct NativeLogitBias

@@ -78,6 +78,13 @@ internal static class EngineLoader
                 NumThreads = options.Native.NumThreads,
                 Synthetic = options.Model.Synthetic,
                 SyntheticSeed = options.Model.SyntheticSeed,
+                TensorParallelSize = options.TensorParallel.Size,
+                LoraSharding = (NativeLoraSharding)options.TensorParallel.LoraSharding,
+                Devices = [.. options.TensorParallel.Devices],
+                Listen = options.TensorParallel.Listen,
+                Secret = options.TensorParallel.Listen is null ? null : options.TensorParallel.ResolveSecret(),
+                JoinMilliseconds = 1000 * options.TensorParallel.JoinLimitSeconds,
+                TimeLimitMilliseconds = 1000 * options.TensorParallel.TimeLimitSeconds,
             },
             progress is null ? null : new ByteProgress(progress, "model"),
             ct);

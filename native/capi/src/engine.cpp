@@ -31,6 +31,22 @@ engine::EngineOptions read_options(const slora_engine_options& in) {
   return options;
 }
 
+slora_traffic to_abi(const comm::GroupTraffic& traffic, const model::ShardSpec& shard) {
+  slora_traffic abi = SLORA_TRAFFIC_INIT;
+  abi.tp_size = static_cast<uint32_t>(shard.tp_size);
+  abi.all_reduces = traffic.all_reduce.calls;
+  abi.all_reduce_bytes = traffic.all_reduce.bytes;
+  abi.all_gathers = traffic.all_gather.calls;
+  abi.all_gather_bytes = traffic.all_gather.bytes;
+  abi.broadcasts = traffic.broadcast.calls;
+  abi.broadcast_bytes = traffic.broadcast.bytes;
+  abi.sent_bytes = traffic.all_reduce.sent_bytes + traffic.all_gather.sent_bytes +
+                   traffic.broadcast.sent_bytes;
+  abi.messages = traffic.messages.calls;
+  abi.message_bytes = traffic.messages.bytes;
+  return abi;
+}
+
 slora_pool_counters to_abi(const engine::PoolCounters& in) {
   slora_pool_counters out = SLORA_POOL_COUNTERS_INIT;
   out.total_pages = in.total_pages;
@@ -182,6 +198,17 @@ int32_t slora_engine_get_counters(const slora_engine* engine, slora_pool_counter
   return guarded("slora_engine_get_counters", error, [&] {
     capi::require(engine, "engine");
     capi::write_struct(out_counters, capi::to_abi(engine->engine->counters()), "out_counters");
+    return Status::kOk;
+  });
+}
+
+int32_t slora_engine_get_traffic(const slora_engine* engine, slora_traffic* out_traffic,
+                                 slora_error* error) {
+  return guarded("slora_engine_get_traffic", error, [&] {
+    capi::require(engine, "engine");
+    capi::write_struct(out_traffic,
+                       capi::to_abi(engine->engine->traffic(), engine->engine->model().shard),
+                       "out_traffic");
     return Status::kOk;
   });
 }

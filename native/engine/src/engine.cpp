@@ -113,7 +113,7 @@ int32_t Engine::planned_pages(const Model& model, const EngineOptions& options) 
 Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options,
                std::shared_ptr<comm::Group> group)
     : model_(std::move(model)),
-      group_(std::move(group)),
+      group_(group ? std::make_shared<comm::RecordingGroup>(std::move(group)) : nullptr),
       limits_(limits_of(options, model_->config)),
       check_every_step_(options.check_every_step),
       host_adapter_budget_(options.host_adapter_bytes),

@@ -362,7 +362,12 @@ bool Engine::await_oldest(StepNeeds* out_needs) {
     step = &oldest();
   }
   try {
-    step->end.synchronize();
+    // A kernel that waits for a lost rank does not end by itself; the group's wait has a limit.
+    if (group_) {
+      group_->synchronize(step->end);
+    } else {
+      step->end.synchronize();
+    }
   } catch (const std::exception& failure) {
     const std::lock_guard<std::mutex> lock(mutex_);
     check_group();  // a rank that was lost is the better reason

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "slora/adapter/residency_cache.hpp"
-#include "slora/comm/group.hpp"
+#include "slora/comm/recording_group.hpp"
 #include "slora/core/status.hpp"
 #include "slora/engine/model.hpp"
 #include "slora/engine/sequence.hpp"
@@ -130,6 +130,10 @@ class Engine {
   const EngineLimits& limits() const { return limits_; }
 
   PoolCounters counters() const;
+  // What this rank has sent to the others since the engine was made; all zero without a group.
+  comm::GroupTraffic traffic() const {
+    return group_ ? group_->traffic() : comm::GroupTraffic{};
+  }
   void page_owners(std::span<uint8_t> out_owners) const;
 
   // Throws kInternal naming the broken invariant, and poisons the engine.
@@ -220,7 +224,7 @@ class Engine {
   Step& oldest() { return *steps_[oldest_ % steps_.size()]; }
 
   std::shared_ptr<Model> model_;
-  std::shared_ptr<comm::Group> group_;  // null: not tensor parallel
+  std::shared_ptr<comm::RecordingGroup> group_;  // null: not tensor parallel
   EngineLimits limits_;
   bool check_every_step_;
   uint64_t host_adapter_budget_;
