@@ -4,7 +4,7 @@
 //
 // usage: bench_gpu_step --model DIR [--batches 1,8,32] [--sets base,idle,r8,r16,mixed] [--prefill
 // 1]
-//                       [--json FILE]
+//                       [--serve PROMPT_TOKENS] [--json FILE]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -23,6 +23,7 @@ using namespace slora;
 using Clock = std::chrono::steady_clock;
 
 constexpr uint32_t kContext = 512;
+constexpr uint32_t kMaxRows = 512;
 constexpr uint32_t kMeasuredSteps = 48;
 constexpr uint32_t kWarmSteps = 8;
 
@@ -148,12 +149,12 @@ class Bench {
     expect(slora_model_get_info(model_, &info_, &error), error);
     slora_engine_options sizes = SLORA_ENGINE_OPTIONS_INIT;
     sizes.pool_bytes = pool_bytes;
-    sizes.max_sequences = 128;
+    sizes.max_sequences = kMaxRows;
     sizes.max_batch_tokens = 8192;
     sizes.max_context = 8192 + 64;
     engine_ = slora_engine_create(model_, &sizes, &error);
     if (!engine_) die(error);
-    rows_.resize(128);
+    rows_.resize(kMaxRows);
     std::fprintf(stderr, "model and engine: %.1f s\n", seconds_since(begin));
   }
   ~Bench() {
@@ -188,6 +189,12 @@ class Bench {
 
   // Steps of `batch` rows around a context of 512, run ahead by one.
   Result decode(const std::string& set, int batch, double copy_rate) {
+    return decode_rows(set, batch, copy_rate, [](int) { return uint64_t{0}; });
+  }
+
+  // add_row(step) may add a row to plan_; it answers the sequence to release afterwards, or 0.
+  template <typename F>
+  Result decode_rows(const std::string& set, int batch, double copy_rate, F&& add_row) {
     const uint32_t prompt = kContext - kMeasuredSteps / 2 - kWarmSteps;
     const bool is_adapted = set != "base" && set != "idle";
     create(batch, prompt, is_adapted ? batch : 0);
@@ -201,17 +208,20 @@ class Bench {
     }
     std::vector<double> device_us;
     uint32_t position = prompt;
-    decode_step(batch, position++);
+    uint64_t extra = decode_step(batch, position++, 0, add_row);
     Clock::time_point begin = Clock::now();
     for (uint32_t i = 0; i < kWarmSteps + kMeasuredSteps; ++i) {
       if (i == kWarmSteps) begin = Clock::now();
-      decode_step(batch, position++);
+      const uint64_t next = decode_step(batch, position++, static_cast<int>(i) + 1, add_row);
       const double ns = collect();
+      release(extra);
+      extra = next;
       if (i >= kWarmSteps) device_us.push_back(ns * 1e-3);
     }
     Result result;
     result.wall_us = seconds_since(begin) / kMeasuredSteps * 1e6;
     collect();
+    release(extra);
     release();
     result.what = "decode";
     result.set = set;
@@ -223,6 +233,34 @@ class Bench {
     bytes +=
         double(batch) * kContext * info_.num_layers * 2 * info_.num_kv_heads * info_.head_size * 2;
     result.floor_us = bytes / copy_rate * 1e6;
+    return result;
+  }
+
+  // A step as a loaded server has it: `batch` decode rows and one new prompt of `tokens`, each with
+  // an adapter of its own unless the set is the base. The floor is the bytes that decode reads, and
+  // the prompt's own matmuls.
+  Result serve(const std::string& set, int batch, uint32_t tokens, double copy_rate,
+               double prompt_seconds) {
+    Result result = decode_rows(set, batch, copy_rate, [&](int step) {
+      const bool is_adapted = set != "base";
+      std::vector<int32_t> prompt(tokens, 7 + step);
+      slora_sequence_options options = SLORA_SEQUENCE_OPTIONS_INIT;
+      options.sequence_id = ++next_id_;
+      options.prompt_tokens = prompt.data();
+      options.num_prompt_tokens = tokens;
+      slora_adapter_weight use{};
+      if (is_adapted) {
+        use = {adapters_[static_cast<size_t>(step) % adapters_.size()].id, 1.0f, 0};
+        options.adapters = &use;
+        options.num_adapters = 1;
+      }
+      slora_error error = SLORA_ERROR_INIT;
+      expect(slora_sequence_create(engine_, &options, &error), error);
+      plan_.push_back({options.sequence_id, tokens, 0, SLORA_ROW_SAMPLE, 0});
+      return options.sequence_id;
+    });
+    result.what = "serve";
+    result.floor_us += prompt_seconds * info_.num_layers * 1e6;
     return result;
   }
 
@@ -281,6 +319,10 @@ class Bench {
     slora_error error = SLORA_ERROR_INIT;
     for (const uint64_t id : ids_) expect(slora_sequence_release(engine_, id, &error), error);
   }
+  void release(uint64_t id) {
+    slora_error error = SLORA_ERROR_INIT;
+    if (id != 0) expect(slora_sequence_release(engine_, id, &error), error);
+  }
   void submit(const std::vector<slora_plan_row>& rows) {
     slora_error error = SLORA_ERROR_INIT;
     slora_plan plan = SLORA_PLAN_INIT;
@@ -296,11 +338,14 @@ class Bench {
     expect(slora_engine_collect(engine_, &result, &error), error);
     return double(result.device_ns);
   }
-  void decode_step(int batch, uint32_t position) {
+  template <typename F>
+  uint64_t decode_step(int batch, uint32_t position, int step, F&& add_row) {
     plan_.clear();
     for (int i = 0; i < batch; ++i)
       plan_.push_back({ids_[static_cast<size_t>(i)], 1, position, SLORA_ROW_SAMPLE, 0});
+    const uint64_t extra = add_row(step);
     submit(plan_);
+    return extra;
   }
 
   slora_model* model_ = nullptr;
@@ -321,7 +366,7 @@ std::vector<std::string> split(const std::string& text) {
 }
 
 void print(const Result& r) {
-  if (r.what == "decode") {
+  if (r.what != "prefill") {
     std::printf("%-8s %-7s %6d %10.1f %10.1f %10.1f %7.3f %7.2f %% %11.0f\n", r.what.c_str(),
                 r.set.c_str(), r.batch, r.device_us, r.wall_us, r.floor_us,
                 r.device_us / r.floor_us, 100 * (r.wall_us - r.device_us) / r.wall_us,
@@ -353,7 +398,7 @@ void write_json(const std::string& path, const std::string& model, double copy_r
     std::fprintf(file,
                  "    {\"what\": \"%s\", \"set\": \"%s\", \"%s\": %d, \"device_us\": %.2f, "
                  "\"wall_us\": %.2f, \"floor_us\": %.2f}%s\n",
-                 r.what.c_str(), r.set.c_str(), r.what == "decode" ? "batch" : "tokens", r.batch,
+                 r.what.c_str(), r.set.c_str(), r.what == "prefill" ? "tokens" : "batch", r.batch,
                  r.device_us, r.wall_us, r.floor_us, i + 1 < results.size() ? "," : "");
   }
   std::fprintf(file, "  ]\n}\n");
@@ -365,6 +410,7 @@ void write_json(const std::string& path, const std::string& model, double copy_r
 int main(int argc, char** argv) {
   std::string model, json, batches = "1,8,16,32,64,128", sets = "base,r8,r16,mixed";
   bool with_prefill = true;
+  uint32_t serve_tokens = 0;
   int64_t ffn = 11008;
   double pool_gib = 48;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -375,6 +421,7 @@ int main(int argc, char** argv) {
     if (key == "--prefill") with_prefill = std::atoi(argv[i + 1]) != 0;
     if (key == "--ffn") ffn = std::atoll(argv[i + 1]);
     if (key == "--pool-gib") pool_gib = std::atof(argv[i + 1]);
+    if (key == "--serve") serve_tokens = static_cast<uint32_t>(std::atoi(argv[i + 1]));
     if (key == "--json") json = argv[i + 1];
   }
   if (model.empty()) {
@@ -385,7 +432,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::vector<Result> results;
-  double copy_rate = 0, matmul_2048 = 0, matmul_8192 = 0;
+  double copy_rate = 0, matmul_2048 = 0, matmul_8192 = 0, matmul_serve = 0;
   {
     Ceilings ceilings;
     copy_rate = ceilings.copy_bytes_per_second();
@@ -395,6 +442,8 @@ int main(int argc, char** argv) {
       matmul_2048 = ceilings.layer_matmul_seconds(bench.info(), ffn, 2048);
       matmul_8192 = ceilings.layer_matmul_seconds(bench.info(), ffn, 8192);
     }
+    if (serve_tokens > 0)
+      matmul_serve = ceilings.layer_matmul_seconds(bench.info(), ffn, serve_tokens);
     std::printf("%-8s %-7s %6s %10s %10s %10s %7s %9s %11s\n", "step", "set", "batch", "device us",
                 "wall us", "floor us", "ratio", "gap", "tokens/s");
     const auto add = [&](const Result& result) {
@@ -415,12 +464,14 @@ int main(int argc, char** argv) {
       int largest = 0;
       for (const std::string& batch : split(batches)) {
         const int rows = std::atoi(batch.c_str());
-        if (!is_large || rows <= 64) largest = std::max(largest, rows);
+        if (!is_large || rows <= 64 || serve_tokens > 0) largest = std::max(largest, rows);
       }
       bench.use_set(ranks, set == "base" ? 0 : largest);
       for (const std::string& batch : split(batches)) {
         if (std::atoi(batch.c_str()) <= largest)
           add(bench.decode(set, std::atoi(batch.c_str()), copy_rate));
+        if (std::atoi(batch.c_str()) <= largest && serve_tokens > 0)
+          add(bench.serve(set, std::atoi(batch.c_str()), serve_tokens, copy_rate, matmul_serve));
       }
     }
     if (with_prefill) {

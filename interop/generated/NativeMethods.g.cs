@@ -79,7 +79,7 @@ internal static unsafe partial class NativeMethods
 
     /// <summary>
     /// Reads and packs a model. Files are memory-mapped, checked against config.json and converted to the compute
-    /// dtype.
+    /// dtype. With tp_size above 1 every rank reads its own part only.
     /// </summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
@@ -109,11 +109,26 @@ internal static unsafe partial class NativeMethods
     internal static partial void ModelDestroy(
         OpaqueModel* model);
 
+    /// <summary>
+    /// Joins rank 0, loads its part of the model and runs it until rank 0's model is destroyed. Adapters are read from
+    /// the paths that rank 0 reads.
+    /// </summary>
+    /// <remarks>Thread: any; may block.</remarks>
+    /// <returns>
+    /// SLORA_OK once rank 0 has let go; SLORA_ERROR_INVALID_ARGUMENT (also where secret, version, rank or model are not
+    /// rank 0's), SLORA_ERROR_IO, SLORA_ERROR_RANK_LOST, SLORA_ERROR_STRUCT_SIZE, or as slora_model_load.
+    /// </returns>
+    [LibraryImport(Library, EntryPoint = "slora_worker_run")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial int WorkerRun(
+        NativeWorkerOptions* options, NativeError* error);
+
     /// <summary>Creates an engine on a model and takes its memory once.</summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
-    /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE
-    /// or SLORA_ERROR_OUT_OF_MEMORY.
+    /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
+    /// SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY or SLORA_ERROR_WRONG_STATE (a model of several
+    /// tensor-parallel ranks serves one engine at a time).
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_engine_create")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]

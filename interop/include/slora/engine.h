@@ -23,7 +23,8 @@ typedef struct slora_engine slora_engine;
 typedef struct slora_engine_options {
   uint32_t struct_size;
   uint32_t tokens_per_page;      /* tokens of one layer's K and V in a page; power of two, 1..256; 0: 16 */
-  uint64_t pool_bytes;           /* the arena: KV and adapter pages of all layers; 0: a rule by free memory */
+  uint64_t pool_bytes;           /* the arena of each tensor-parallel rank: KV and adapter pages of all layers; 0: a rule
+                                  * by free memory */
   uint64_t host_adapter_bytes;   /* budget of packed adapter images in host memory; 0: no limit */
   uint32_t max_sequences;        /* sequences at a time, 1..65536; 0: 256 */
   uint32_t max_batch_tokens;     /* tokens in one step, 1..1048576; 0: 2048 */
@@ -79,7 +80,8 @@ typedef struct slora_pool_counters {
 /* Creates an engine on a model and takes its memory once.
  * @thread any @blocks
  * @return the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
- *   SLORA_ERROR_STRUCT_SIZE or SLORA_ERROR_OUT_OF_MEMORY. */
+ *   SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY or SLORA_ERROR_WRONG_STATE (a model of several
+ *   tensor-parallel ranks serves one engine at a time). */
 SLORA_API slora_engine* slora_engine_create(slora_model* model, const slora_engine_options* options,
                                             slora_error* error);
 

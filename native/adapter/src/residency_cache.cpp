@@ -110,12 +110,20 @@ void ResidencyCache::drop(Adapter& adapter) {
 }
 
 void ResidencyCache::poll() {
+  if (is_led_) return;
   std::erase_if(loading_, [this](Adapter* adapter) {
     if (!adapter->loaded.is_complete()) return false;
     adapter->residency = Residency::kDevice;
     events_.push_back({adapter->id, true});
+    if (records_settled_) settled_.push_back(adapter->id);
     return true;
   });
+}
+
+void ResidencyCache::settle(Adapter& adapter) {
+  adapter.loaded.synchronize();
+  adapter.residency = Residency::kDevice;
+  std::erase(loading_, &adapter);
 }
 
 size_t ResidencyCache::take_events(ResidencyEvent* out_events, size_t capacity) {

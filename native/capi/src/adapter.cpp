@@ -15,7 +15,7 @@ engine::AdapterOptions read_options(const slora_engine& engine, const slora_adap
     }
     if (in.share_image_of->engine != engine.engine)
       fail(Status::kInvalidArgument, "share_image_of is an adapter of another engine");
-    options.image_of = in.share_image_of->adapter;
+    options.image_of_id = in.share_image_of->adapter->id;
   } else if (in.synthetic_lora_rank > 0) {
     if (in.path)
       fail(Status::kInvalidArgument, "path must be null where synthetic_lora_rank is set");
@@ -85,7 +85,7 @@ int32_t slora_adapter_set_pinned(slora_adapter* adapter, uint8_t pinned, slora_e
     if (pinned > 1)
       core::fail(core::Status::kInvalidArgument, "pinned is ", static_cast<int>(pinned),
                  ", the limit is 0..1");
-    adapter->adapter->is_pinned.store(pinned != 0);
+    adapter->engine->set_pinned(*adapter->adapter, pinned != 0);
     return core::Status::kOk;
   });
 }

@@ -1,6 +1,7 @@
 // Exports of engine.h.
 #include "handles.hpp"
 #include "sequence_options.hpp"
+#include "slora/engine/ranks.hpp"
 
 using namespace slora;
 using capi::guarded;
@@ -132,7 +133,7 @@ slora_engine* slora_engine_create(slora_model* model, const slora_engine_options
     capi::require(model, "model");
     const slora_engine_options in = capi::read_struct(options, "options");
     auto* handle = new slora_engine{
-        std::make_shared<engine::Engine>(model->model, capi::read_options(in)), {}, {}};
+        engine::create_engine(model->model, capi::read_options(in)), {}, {}};
     capi::count_handle("slora_engine", 1);
     return handle;
   });

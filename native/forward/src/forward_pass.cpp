@@ -13,21 +13,41 @@ namespace slora::forward {
 using model::MatrixKind;
 using model::VectorKind;
 
+namespace {
+
+// What the kernels of pieces move at once.
+constexpr int64_t kPieceElems = 8;
+
+}  // namespace
+
 ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& arena,
-                         int32_t max_context, int32_t max_batch_tokens, int32_t max_outputs)
-    : backend_(std::move(backend)), model_(model), arena_(arena), max_outputs_(max_outputs) {
+                         int32_t max_context, int32_t max_batch_tokens, int32_t max_outputs,
+                         TensorParallel parallel)
+    : backend_(std::move(backend)), model_(model), arena_(arena), parallel_(parallel) {
   const model::ModelConfig& config = *model_.config;
   activation_dtype_ = backend_.kernels->activation_dtype(model_.weights->dtype());
 
+  // Both halves of a LoRA update must be able to take the batch's pieces, or neither takes them.
+  const auto fits_pieces = [&](int64_t dim) {
+    const int64_t page_elems = arena_.geometry().page_elems;
+    return dim % kPieceElems == 0 && dim <= page_elems && page_elems % kPieceElems == 0;
+  };
   for (int32_t i = 0; i < model_.modules->num_modules(); ++i) {
     const model::LinearModule& module = model_.modules->modules[static_cast<size_t>(i)];
     LoraGroup& group = groups_[static_cast<size_t>(module.group)];
     SLORA_CHECK(group.count < kernels::kMaxFusedModules);
     group.module_idx[group.count] = i;
     group.module_mask |= 1u << i;
-    group.out_dim[group.count] = module.out_dim;
-    group.column_offset[group.count] = module.column_offset;
+    group.out_dim[group.count] = group.expand_dim[group.count] = module.out_dim;
+    group.column_offset[group.count] = group.expand_offset[group.count] = module.column_offset;
+    if (parallel_.exchanges_lora() && model::is_row_parallel(module.group)) {
+      const model::IndexRange own = model::split_evenly(module.out_dim, parallel_.shard);
+      group.expand_dim[group.count] = own.count;
+      group.expand_offset[group.count] += own.begin;
+    }
     group.in_dim = module.in_dim;
+    group.fits_pieces &= fits_pieces(module.in_dim) && fits_pieces(module.out_dim) &&
+                         module.column_offset % kPieceElems == 0;
     ++group.count;
   }
 
@@ -51,14 +71,28 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
       backend_.kernels->attention_workspace_bytes(t, config.num_heads, config.head_size));
 
   const std::vector<float> table = model::rope_table(config, max_context);
-  const uint64_t table_bytes = table.size() * sizeof(float);
-  rope_table_ = device::Buffer(backend_.device, device::MemoryKind::kDevice, table_bytes);
-  device::Buffer staging(backend_.device, device::MemoryKind::kPinned, table_bytes);
-  std::memcpy(staging.data(), table.data(), table_bytes);
-  device::Stream upload(backend_.device, device::StreamKind::kCopy);
-  upload.copy(rope_table_.data(), staging.data(), table_bytes);
-  upload.synchronize();
-  make_room(max_outputs, 0);
+  rope_table_ = upload(table.data(), table.size() * sizeof(float));
+  if (parallel_.group) {
+    std::vector<int64_t> offsets = {0};
+    for (int32_t i = 0; i < parallel_.shard.tp_size; ++i) {
+      const model::IndexRange part =
+          model::split_evenly(model_.whole_config->vocab_size, {i, parallel_.shard.tp_size});
+      widest_vocab_part_ = std::max(widest_vocab_part_, part.count);
+      offsets.push_back(part.end());
+    }
+    vocab_offsets_ = upload(offsets.data(), offsets.size() * sizeof(int64_t));
+  }
+  make_room({max_outputs, 0, 0});
+}
+
+device::Buffer ForwardPass::upload(const void* source, uint64_t bytes) const {
+  device::Buffer target(backend_.device, device::MemoryKind::kDevice, bytes);
+  device::Buffer staging(backend_.device, device::MemoryKind::kPinned, bytes);
+  std::memcpy(staging.data(), source, bytes);
+  device::Stream stream(backend_.device, device::StreamKind::kCopy);
+  stream.copy(target.data(), staging.data(), bytes);
+  stream.synchronize();
+  return target;
 }
 
 device::Buffer ForwardPass::activations(int64_t rows, int64_t columns) const {
@@ -67,29 +101,38 @@ device::Buffer ForwardPass::activations(int64_t rows, int64_t columns) const {
       static_cast<uint64_t>(rows * columns * core::dtype_bytes(activation_dtype_)));
 }
 
-bool ForwardPass::needs_more_room(int32_t outputs, int64_t lora_t_floats) const {
-  return outputs > max_outputs_ || lora_t_floats > lora_t_floats_;
+bool ForwardPass::needs_more_room(const Room& room) const {
+  return room.outputs > room_.outputs || room.lora_t_floats > room_.lora_t_floats ||
+         room.lora_packed_floats > room_.lora_packed_floats;
 }
 
-void ForwardPass::make_room(int32_t outputs, int64_t lora_t_floats) {
-  if (logits_.bytes() == 0 || outputs > max_outputs_) {
-    max_outputs_ = std::max(max_outputs_, outputs);
-    logits_ = device::Buffer(
-        backend_.device, device::MemoryKind::kDevice,
-        static_cast<uint64_t>(max_outputs_) * model_.config->vocab_size * sizeof(float));
+void ForwardPass::make_room(const Room& room) {
+  const auto floats = [this](int64_t count) {
+    return device::Buffer(backend_.device, device::MemoryKind::kDevice,
+                          static_cast<uint64_t>(count) * sizeof(float));
+  };
+  // Half as much again: adapters of growing rank should not each cost a wait.
+  // A multiple of 32 floats, so that partial sums begin on a cache line.
+  const auto grown = [](int64_t count) { return (count + count / 2 + 31) / 32 * 32; };
+  if (room.outputs > room_.outputs) {
+    room_.outputs = room.outputs;
+    if (parallel_.shard.tp_rank == 0)
+      logits_ = floats(room_.outputs * model_.whole_config->vocab_size);
+    if (parallel_.group)
+      logit_parts_ = floats(parallel_.shard.tp_size * room_.outputs * widest_vocab_part_);
   }
-  if (lora_t_floats > lora_t_floats_) {
-    // Half as much again: adapters of growing rank should not each cost a wait.
-    // A multiple of 32 floats, so that partial sums begin on a cache line.
-    lora_t_floats_ = (lora_t_floats + lora_t_floats / 2 + 31) / 32 * 32;
-    const int64_t partials = backend_.kernels->lora_partials(1);
-    lora_t_ = device::Buffer(backend_.device, device::MemoryKind::kDevice,
-                             static_cast<uint64_t>(lora_t_floats_ * partials) * sizeof(float));
+  if (room.lora_t_floats > room_.lora_t_floats) {
+    room_.lora_t_floats = grown(room.lora_t_floats);
+    lora_t_ = floats(room_.lora_t_floats * backend_.kernels->lora_partials(1));
+  }
+  if (room.lora_packed_floats > room_.lora_packed_floats) {
+    room_.lora_packed_floats = grown(room.lora_packed_floats);
+    lora_packed_ = floats(room_.lora_packed_floats);
   }
 }
 
 void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history) {
-  SLORA_CHECK(!needs_more_room(batch.num_outputs, batch.lora_t_floats));
+  SLORA_CHECK(!needs_more_room({batch.num_outputs, batch.lora_t_floats, 0}));
   embed(stream.handle(), batch, history);
   for (int32_t layer_idx = 0; layer_idx < model_.config->num_layers; ++layer_idx) {
     attention_half(stream.handle(), batch, layer_idx);
@@ -115,8 +158,21 @@ void ForwardPass::embed(void* stream, const batch::Batch& batch, const History& 
                      ? std::sqrt(static_cast<float>(embedding.k))
                      : 1.0f;
   params.out = residual_.data();
+  if (parallel_.group) {
+    params.is_shard = true;
+    params.vocab_begin =
+        model::split_evenly(model_.whole_config->vocab_size, parallel_.shard).begin;
+  }
   expect_launched(backend_.kernels->embed(stream, &params), "embed");
   if (batch.has_wide_lora) lora_embed(stream, batch, params);
+  // One rank has a token's row, the others have zeros.
+  sum_over_ranks(stream, batch, residual_);
+}
+
+void ForwardPass::sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x) {
+  if (!parallel_.group) return;
+  parallel_.group->all_reduce(
+      stream, x.data(), int64_t{batch.num_tokens} * model_.config->hidden_size, activation_dtype_);
 }
 
 void ForwardPass::lora_embed(void* stream, const batch::Batch& batch,
@@ -132,6 +188,8 @@ void ForwardPass::lora_embed(void* stream, const batch::Batch& batch,
   params.hidden_size = base.hidden_size;
   params.scale = base.scale;
   params.out = base.out;
+  params.vocab_begin = base.vocab_begin;
+  params.vocab_size = base.vocab_size;
   expect_launched(backend_.kernels->lora_embed(stream, &params), "lora_embed");
 }
 
@@ -209,33 +267,76 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   const bool is_adapted =
       batch.lora.num_segments > 0 && (batch.lora_modules & adapted.module_mask) != 0;
   if (is_adapted) lora_shrink(stream, batch, adapted, layer_idx, x, x_stride);
+  if (is_adapted && parallel_.exchanges_lora()) lora_exchange(stream, batch, kind, layer_idx);
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
   if (is_adapted) lora_expand(stream, batch, adapted, layer_idx, y, matrix.n);
+}
+
+kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch,
+                                           const LoraGroup& group) const {
+  kernels::LoraBatch lora = batch.lora;
+  // What ranks exchange is laid out by segments.
+  if (!group.fits_pieces || parallel_.exchanges_lora())
+    lora.max_shrink_pieces = lora.max_expand_pieces = 0;
+  return lora;
 }
 
 void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
                               int32_t layer_idx, const void* x, int64_t x_stride) {
   kernels::LoraShrinkParams shrink{};
-  shrink.batch = batch.lora;
+  shrink.batch = lora_batch(batch, group);
   shrink.x = x;
   shrink.x_stride = x_stride;
   shrink.activation_dtype = activation_dtype_;
   shrink.page_dtype = model_.weights->dtype();
   shrink.in_dim = group.in_dim;
-  shrink.layer_idx = layer_idx;
+  // The shares of A have a table of their own, behind the one of B.
+  shrink.layer_idx = layer_idx + (parallel_.exchanges_lora() ? model_.config->num_layers : 0);
   shrink.num_fused = group.count;
   for (int32_t i = 0; i < group.count; ++i) shrink.module_idx[i] = group.module_idx[i];
   shrink.slice = arena_.slice(layer_idx);
   shrink.page_bytes = arena_.geometry().page_bytes;
   shrink.t = lora_t_.as<float>();
-  shrink.t_stride = lora_t_floats_;
+  shrink.t_stride = room_.lora_t_floats;
   expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
+}
+
+// Column-parallel: each rank has made some lora_ranks of the sum, and gets the others'.
+// Row-parallel: each has made its inputs' part of every sum, and they are added up.
+void ForwardPass::lora_exchange(void* stream, const batch::Batch& batch, MatrixKind kind,
+                                int32_t layer_idx) {
+  const LoraGroup& adapted = group(kind);
+  const bool is_summed = model::is_row_parallel(kind);
+  kernels::LoraExchangeParams params{};
+  params.batch = batch.lora;
+  params.t = lora_t_.as<float>();
+  params.packed = lora_packed_.as<float>();
+  params.layer_idx = layer_idx;
+  params.parts = is_summed ? 1 : parallel_.shard.tp_size;
+  params.part = is_summed ? 0 : parallel_.shard.tp_rank;
+  params.part_stride =
+      adapted.count * (is_summed ? batch.lora_whole_floats : batch.lora_share_floats);
+  params.num_fused = adapted.count;
+  for (int32_t i = 0; i < adapted.count; ++i) params.module_idx[i] = adapted.module_idx[i];
+  params.page_dtype = model_.weights->dtype();
+  params.in_dim = adapted.in_dim;
+  params.t_stride = room_.lora_t_floats;
+  SLORA_CHECK(params.parts * params.part_stride <= room_.lora_packed_floats);
+  expect_launched(backend_.kernels->lora_pack(stream, &params), "lora_pack");
+  if (is_summed) {
+    parallel_.group->all_reduce(stream, params.packed, params.part_stride, core::DType::kF32);
+  } else {
+    parallel_.group->all_gather(stream, params.packed + params.part * params.part_stride,
+                                params.packed,
+                                static_cast<uint64_t>(params.part_stride) * sizeof(float));
+  }
+  expect_launched(backend_.kernels->lora_unpack(stream, &params), "lora_unpack");
 }
 
 void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
                               int32_t layer_idx, void* y, int64_t y_stride) {
   kernels::LoraExpandParams expand{};
-  expand.batch = batch.lora;
+  expand.batch = lora_batch(batch, group);
   expand.t = lora_t_.as<float>();
   expand.y = y;
   expand.y_stride = y_stride;
@@ -244,13 +345,14 @@ void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const Lor
   expand.layer_idx = layer_idx;
   expand.num_fused = group.count;
   expand.in_dim = group.in_dim;
-  expand.t_stride = lora_t_floats_;
+  // What was exchanged is one sum.
+  expand.t_stride = parallel_.exchanges_lora() ? 0 : room_.lora_t_floats;
   expand.slice = arena_.slice(layer_idx);
   expand.page_bytes = arena_.geometry().page_bytes;
   for (int32_t i = 0; i < group.count; ++i) {
     expand.module_idx[i] = group.module_idx[i];
-    expand.out_dim[i] = group.out_dim[i];
-    expand.column_offset[i] = group.column_offset[i];
+    expand.out_dim[i] = group.expand_dim[i];
+    expand.column_offset[i] = group.expand_offset[i];
   }
   expect_launched(backend_.kernels->lora_expand(stream, &expand), "lora_expand");
   if (batch.has_lora_epilogue) lora_epilogue(stream, batch, group, layer_idx, y, y_stride);
@@ -331,11 +433,13 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   attention.window = config.windows[static_cast<size_t>(layer_idx)];
   attention.max_row_tokens = batch.max_row_tokens;
   attention.max_context = batch.max_context;
+  attention.num_long_rows = batch.num_long_rows;
+  attention.num_long_tokens = batch.num_long_tokens;
   attention.workspace = attention_workspace_.data();
   expect_launched(backend_.kernels->attention(stream, &attention), "attention");
 
-  // A tensor-parallel group adds its ranks' parts of delta_ here and after down, LoRA included.
   linear(stream, batch, MatrixKind::kO, layer_idx, attended_.data(), query, delta_.data());
+  sum_over_ranks(stream, batch, delta_);
   norm_output(stream, batch, VectorKind::kAttentionOutputNorm, layer_idx);
 }
 
@@ -359,6 +463,7 @@ void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t laye
 
   linear(stream, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size,
          delta_.data());
+  sum_over_ranks(stream, batch, delta_);
   norm_output(stream, batch, VectorKind::kMlpOutputNorm, layer_idx);
 }
 
@@ -381,18 +486,44 @@ void ForwardPass::head(void* stream, const batch::Batch& batch) {
   params.m = batch.num_outputs;
   params.n = matrix.n;
   params.k = matrix.k;
-  params.y = logits_.data();
+  params.y = own_logits(batch);
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
   params.y_dtype = core::DType::kF32;
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
   if (batch.has_wide_lora) lora_head(stream, batch, params);
-  if (model_.config->final_softcap <= 0) return;
-  kernels::SoftcapParams cap{};
-  cap.y = logits_.as<float>();
-  cap.count = params.m * params.n;
-  cap.cap = model_.config->final_softcap;
-  expect_launched(backend_.kernels->softcap(stream, &cap), "softcap");
+  if (model_.config->final_softcap > 0) {
+    kernels::SoftcapParams cap{};
+    cap.y = own_logits(batch);
+    cap.count = params.m * params.n;
+    cap.cap = model_.config->final_softcap;
+    expect_launched(backend_.kernels->softcap(stream, &cap), "softcap");
+  }
+  gather_logits(stream, batch);
+}
+
+// The rank's place among the parts; their stride is that of the widest.
+float* ForwardPass::own_logits(const batch::Batch& batch) const {
+  if (!parallel_.group) return logits_.as<float>();
+  return logit_parts_.as<float>() +
+         parallel_.shard.tp_rank * int64_t{batch.num_outputs} * widest_vocab_part_;
+}
+
+void ForwardPass::gather_logits(void* stream, const batch::Batch& batch) {
+  if (!parallel_.group) return;
+  const int64_t part_stride = int64_t{batch.num_outputs} * widest_vocab_part_;
+  parallel_.group->all_gather(stream, own_logits(batch), logit_parts_.data(),
+                              static_cast<uint64_t>(part_stride) * sizeof(float));
+  if (parallel_.shard.tp_rank != 0) return;
+  kernels::GatherColumnsParams params{};
+  params.in = logit_parts_.as<float>();
+  params.part_stride = part_stride;
+  params.offsets = vocab_offsets_.as<int64_t>();
+  params.num_parts = parallel_.shard.tp_size;
+  params.num_rows = batch.num_outputs;
+  params.out = logits_.as<float>();
+  params.out_stride = model_.whole_config->vocab_size;
+  expect_launched(backend_.kernels->gather_columns(stream, &params), "gather_columns");
 }
 
 void ForwardPass::lora_head(void* stream, const batch::Batch& batch,
@@ -407,7 +538,7 @@ void ForwardPass::lora_head(void* stream, const batch::Batch& batch,
   params.page_dtype = model_.weights->dtype();
   params.hidden_size = base.k;
   params.vocab_size = base.n;
-  params.y = logits_.as<float>();
+  params.y = static_cast<float*>(base.y);
   expect_launched(backend_.kernels->lora_head(stream, &params), "lora_head");
 }
 

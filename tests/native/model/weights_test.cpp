@@ -44,10 +44,21 @@ class RecordingSink final : public WeightSink {
     }
     std::copy(values.begin(), values.end(), matrix.values.begin() + row_offset * matrix.k);
   }
-  void fill(MatrixId id, uint64_t seed, float stddev) override {
-    EXPECT_TRUE(seeds.insert(seed).second) << "two matrices with one seed";
+  void fill(MatrixId id, uint64_t seed, float stddev, const FillPart& part) override {
+    const auto [entry, is_new] = seeds.try_emplace(seed, key(id));
+    EXPECT_TRUE(is_new || entry->second == key(id)) << "two matrices with one seed";
     EXPECT_EQ(stddev, 0.02f);
-    matrices.at(key(id)).is_set.assign(matrices.at(key(id)).is_set.size(), true);
+    Matrix& matrix = matrices.at(key(id));
+    for (int64_t r = 0; r < part.num_rows; ++r) {
+      const auto row = static_cast<size_t>(part.row_offset + r);
+      EXPECT_FALSE(matrix.is_set.at(row)) << "filled twice";
+      matrix.is_set[row] = true;
+      // Where the element lies in the whole matrix: exact in fp32 for these small models.
+      for (int64_t c = 0; c < matrix.k; ++c) {
+        matrix.values[row * static_cast<size_t>(matrix.k) + static_cast<size_t>(c)] =
+            static_cast<float>((part.whole_row + r) * part.whole_k + part.whole_column + c);
+      }
+    }
   }
   void set_vector(VectorId id, std::span<const float> values) override {
     vectors[{static_cast<int>(id.kind), id.layer_idx}] = {values.begin(), values.end()};
@@ -60,7 +71,7 @@ class RecordingSink final : public WeightSink {
 
   std::map<Key, Matrix> matrices;
   std::map<Key, std::vector<float>> vectors;
-  std::set<uint64_t> seeds;
+  std::map<uint64_t, Key> seeds;
 };
 
 void expect_complete(const RecordingSink& sink) {
