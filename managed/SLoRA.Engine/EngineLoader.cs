@@ -36,10 +36,23 @@ internal static class EngineLoader
         }
     }
 
-    private static SLoRAEngine Load(SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    /// The native engine alone, without a scheduler, and what it is: for measurements of single steps.
+    public static (INativeEngine Engine, EngineInfo Info) LoadBare(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
+    {
+        var library = LoadLibrary(options);
+        var native = LoadNative(options, progress, ct);
+        return (native, Describe(options, native, library));
+    }
+
+    private static NativeLibraryInfo LoadLibrary(SLoRAOptions options)
     {
         NativeLibraryLoader.Configure(new NativeLibrarySearch { LibraryPath = options.Native.LibraryPath, Directories = [.. options.Native.SearchDirectories] });
-        var library = NativeLibraryLoader.Load();
+        return NativeLibraryLoader.Load();
+    }
+
+    private static SLoRAEngine Load(SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    {
+        var library = LoadLibrary(options);
         NativeLogBridge.Connect(loggers);
         var text = ModelText.Read(options.Model.Path, mayLackTokenizer: options.Model.Synthetic);
         var native = LoadNative(options, progress, ct);
@@ -66,7 +79,7 @@ internal static class EngineLoader
         }
     }
 
-    internal static InteropEngine LoadNative(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
+    private static InteropEngine LoadNative(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
         var model = NativeModel.Load(
             new NativeModelLoadOptions

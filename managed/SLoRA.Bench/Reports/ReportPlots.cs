@@ -26,10 +26,10 @@ internal static class ReportPlots
 
     private static string SetOf(ReplayReport report) => report.Adapters?.Set ?? report.Target;
 
-    // One a model and set: ours, the bound beside it, and the published shape through our first point.
+    // One a model, set and rate: ours, the bound beside it, and the published shape through our first point.
     private static IEnumerable<Plot> ThroughputPlots(IReadOnlyList<ReplayReport> reports)
     {
-        foreach (var group in reports.Where(report => report.Mode == "default").GroupBy(report => (report.Model, Set: SetOf(report))))
+        foreach (var group in reports.Where(report => report.Mode == "default").GroupBy(report => (report.Model, Set: SetOf(report), Rate: RateOf(report.Trace))))
         {
             var byCount = group.GroupBy(report => report.Trace.Adapters).OrderBy(same => same.Key).ToArray();
             var ours = byCount.Select(same => same.Average(report => report.Results.RequestsPerSecond)).ToArray();
@@ -46,7 +46,7 @@ internal static class ReportPlots
             }
 
             yield return new Plot(
-                $"Throughput by number of adapters: {group.Key.Model}, {group.Key.Set}", PlotKind.Lines, "adapters", "requests a second", [.. byCount.Select(same => Axis.Format(same.Key))], series);
+                string.Create(CultureInfo.InvariantCulture, $"Throughput by number of adapters: {group.Key.Model}, {group.Key.Set}, {group.Key.Rate} requests/s offered"), PlotKind.Lines, "adapters", "requests a second", [.. byCount.Select(same => Axis.Format(same.Key))], series);
         }
     }
 
@@ -104,8 +104,13 @@ internal static class ReportPlots
         };
     }
 
-    // To whole tenths: traces of one rate end at slightly different times.
-    private static double RateOf(TraceSummary trace) => trace.LastArrival > 0 ? Math.Round(trace.Requests / trace.LastArrival, 1) : trace.Requests;
+    // To two digits: traces of one rate end at slightly different times.
+    private static double RateOf(TraceSummary trace)
+    {
+        var rate = trace.LastArrival > 0 ? trace.Requests / trace.LastArrival : trace.Requests;
+        var digit = Math.Pow(10, Math.Floor(Math.Log10(rate)) - 1);
+        return Math.Round(rate / digit) * digit;
+    }
 
     private static IEnumerable<Plot> Loads(IReadOnlyList<ReplayReport> reports, string[] runs)
     {

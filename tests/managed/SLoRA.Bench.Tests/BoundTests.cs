@@ -50,10 +50,13 @@ public class BoundTests
     [Fact]
     public void What_would_not_fit_when_grown_waits()
     {
-        // 40 tokens each at the end, and an adapter of 5 pages that both use: 13 pages hold both, 12 only one.
+        // 40 tokens each at the end, and an adapter of 5 pages that both use: 13 pages hold both, 10 only one. With 12 the
+        // second can begin at step 10: when the first ends it will have grown to 30.
         TraceRequest[] two = [new(0, 0, 20, 21), new(0, 0, 20, 21)];
         Assert.Equal(2, Run(Simple(13), two).LargestBatch);
-        Assert.Equal(1, Run(Simple(12), two).LargestBatch);
+        Assert.Equal(1, Run(Simple(10), two).LargestBatch);
+        Assert.Equal(2, Run(Simple(12), two).LargestBatch);
+        Assert.InRange(Run(Simple(12), two).FirstToken.Max, 11 * 1.1, 12.5 * 1.1);
         Assert.Equal(1, Run(Simple(13), [two[0], two[1] with { Adapter = 1 }]).LargestBatch);
         Assert.Contains("does not fit a pool of 8 pages", Assert.Throws<ArgumentException>(() => Run(Simple(8), two)).Message, StringComparison.Ordinal);
     }

@@ -54,7 +54,7 @@ public sealed class ReportTests : IDisposable
     public void The_plots_are_those_that_the_evaluation_asks_for()
     {
         var titles = ReportPlots.Of(Samples.Table()).Select(plot => plot.Title).ToArray();
-        foreach (var title in new[] { "Throughput by number of adapters: llama-7b, S1", "Throughput by number of adapters: llama-7b, S2", "First token: percentiles", "Time per output token: percentiles", "First tokens within 6 s, by request rate", "Adapter loads", "Hit rate", "Modes in trace seconds 20 to 60" })
+        foreach (var title in new[] { "Throughput by number of adapters: llama-7b, S1, 60 requests/s offered", "Throughput by number of adapters: llama-7b, S2, 60 requests/s offered", "First token: percentiles", "Time per output token: percentiles", "First tokens within 6 s, by request rate", "Adapter loads", "Hit rate", "Modes in trace seconds 20 to 60" })
         {
             Assert.Contains(title, titles);
         }

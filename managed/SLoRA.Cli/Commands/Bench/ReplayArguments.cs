@@ -16,7 +16,7 @@ internal sealed class ReplayArguments
 {
     private readonly Option<string?> _http = new("--http") { Description = "Address of an OpenAI-compatible server to replay against instead of an engine here, such as http://127.0.0.1:8080/v1." };
     private readonly Option<string?> _baseModel = new("--http-model") { Description = "The server's name of the base model; default: the first it lists." };
-    private readonly Option<string?> _names = new("--http-adapter") { Description = "The server's name of adapter i, with {0} for i.", DefaultValueFactory = _ => "a{0}" };
+    private readonly Option<string?> _names = new("--http-adapter") { Description = "The server's name of adapter i, with {0} for i, or names in turn, such as upper,json.", DefaultValueFactory = _ => "a{0}" };
     private readonly Option<string?> _key = new("--http-key") { Description = "API key of the server." };
     private readonly Option<int> _vocabulary = new("--vocabulary") { Description = "With --http: prompts are token ids below this.", DefaultValueFactory = _ => 32000 };
     private readonly Option<double> _slo = new("--slo") { Description = "Seconds within which a first token is to come.", DefaultValueFactory = _ => 6 };
@@ -49,8 +49,23 @@ internal sealed class ReplayArguments
 
     public Func<int, string?> AdapterNames(ParseResult parsed)
     {
-        var format = CompositeFormat.Parse(parsed.GetValue(_names)!);
-        return index => string.Format(CultureInfo.InvariantCulture, format, index);
+        var text = parsed.GetValue(_names)!;
+        if (!text.Contains('{', StringComparison.Ordinal))
+        {
+            var names = text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+            return index => names.Length == 0 ? null : names[index % names.Length];
+        }
+
+        try
+        {
+            var format = CompositeFormat.Parse(text);
+            _ = string.Format(CultureInfo.InvariantCulture, format, 0);
+            return index => string.Format(CultureInfo.InvariantCulture, format, index);
+        }
+        catch (FormatException)
+        {
+            throw new ArgumentException($"--http-adapter is '{text}'; it must have {{0}} for the adapter's index, such as a{{0}}, or be names in turn");
+        }
     }
 
     public bool WantsBound(ParseResult parsed) => !parsed.GetValue(_noBound);

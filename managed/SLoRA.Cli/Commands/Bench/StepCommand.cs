@@ -61,14 +61,15 @@ internal static class StepCommand
             options.Scheduler.MaxSequences = Math.Max(batches.Max(), PrefillAdapters);
             options.Scheduler.MaxBatchTokens = Math.Max(prefill.DefaultIfEmpty().Max(), Math.Max(2048, context));
             options.Memory.MaxContext = Math.Max(prefill.DefaultIfEmpty().Max(), context) + 64;
-            using var engine = EngineLoader.LoadNative(options, null, default);
+            var (engine, info) = EngineLoader.LoadBare(options, null, default);
+            using var owned = engine;
             var elementBytes = options.Model.Dtype == ComputeDtype.F32 ? sizeof(float) : sizeof(short);
-            using var bench = new StepBench(engine, shape, (long)engine.ModelInfo.WeightBytes, elementBytes, ceilings) { Context = context };
+            using var bench = new StepBench(engine, shape, info.WeightBytes, elementBytes, ceilings) { Context = context };
             return new StepReport
             {
-                Environment = BenchEnvironment.Read(Ceilings.IsCuda(options.Native) ? "cuda" : "host", engine.ModelInfo.Architecture.ToString()),
-                Model = options.Model.Name ?? options.Model.Path,
-                Dtype = options.Model.Dtype.ToString(),
+                Environment = BenchEnvironment.Read(info.Backend, info.NativeBuild),
+                Model = info.ModelName,
+                Dtype = info.ComputeDtype,
                 Context = context,
                 Ceilings = ceilings,
                 Decode = [.. sets.SelectMany(set => MeasureSet(bench, set, batches))],
