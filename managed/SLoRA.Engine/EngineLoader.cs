@@ -15,7 +15,7 @@ internal static class EngineLoader
     private const int MaxChoices = 128;
 
     public static async Task<SLoRAEngine> LoadAsync(
-        SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory? loggers, TimeProvider time, CancellationToken ct)
+        SLoRAOptions options, IEnumerable<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory? loggers, TimeProvider time, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(options);
         if (options.Validate() is { Count: > 0 } problems)
@@ -23,7 +23,7 @@ internal static class EngineLoader
             throw new ArgumentException(string.Join("; ", problems), nameof(options));
         }
 
-        var engine = await Task.Run(() => Load(options, progress, loggers ?? NullLoggerFactory.Instance, time, ct), ct).ConfigureAwait(false);
+        var engine = await Task.Run(() => Load(options, [.. resolvers, .. OwnResolvers(options.Adapters)], progress, loggers ?? NullLoggerFactory.Instance, time, ct), ct).ConfigureAwait(false);
         try
         {
             await LoadAdaptersAsync(engine, options.Adapters, progress, loggers ?? NullLoggerFactory.Instance, ct).ConfigureAwait(false);
@@ -36,7 +36,7 @@ internal static class EngineLoader
         }
     }
 
-    private static SLoRAEngine Load(SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    private static SLoRAEngine Load(SLoRAOptions options, IReadOnlyList<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
     {
         NativeLibraryLoader.Configure(new NativeLibrarySearch { LibraryPath = options.Native.LibraryPath, Directories = [.. options.Native.SearchDirectories] });
         var library = NativeLibraryLoader.Load();
@@ -51,6 +51,7 @@ internal static class EngineLoader
                 Tokenizer = text.Tokenizer,
                 ModelTemplate = text.ChatTemplate,
                 Folders = text,
+                Resolvers = resolvers,
                 Info = Describe(options, native, library),
                 Scheduler = options.Scheduler,
                 Time = time,
@@ -129,11 +130,21 @@ internal static class EngineLoader
         };
     }
 
+    private static IAdapterResolver[] OwnResolvers(AdapterOptions options) =>
+        options.ResolveDirectory is { Length: > 0 } directory ? [new FileSystemAdapterResolver(directory)] : [];
+
     private static async Task LoadAdaptersAsync(SLoRAEngine engine, AdapterOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, CancellationToken ct)
     {
         foreach (var directory in options.Directories)
         {
-            await engine.Adapters.LoadDirectoryAsync(directory, options.Strict, progress, ct).ConfigureAwait(false);
+            var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory));
+            await (options.Loading == AdapterLoading.OnUse
+                ? engine.Adapters.RegisterDirectoryAsync(full, options.Strict, progress, ct)
+                : engine.Adapters.LoadDirectoryAsync(full, options.Strict, progress, ct)).ConfigureAwait(false);
+            if (options.Watch)
+            {
+                engine.Watch(full, TimeSpan.FromSeconds(options.WatchSeconds));
+            }
         }
 
         var logger = loggers.CreateLogger("SLoRA.Engine");
