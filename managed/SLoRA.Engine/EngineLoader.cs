@@ -15,7 +15,7 @@ internal static class EngineLoader
     private const int MaxChoices = 128;
 
     public static async Task<SLoRAEngine> LoadAsync(
-        SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory? loggers, TimeProvider time, CancellationToken ct)
+        SLoRAOptions options, IEnumerable<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory? loggers, TimeProvider time, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(options);
         if (options.Validate() is { Count: > 0 } problems)
@@ -23,7 +23,7 @@ internal static class EngineLoader
             throw new ArgumentException(string.Join("; ", problems), nameof(options));
         }
 
-        var engine = await Task.Run(() => Load(options, progress, loggers ?? NullLoggerFactory.Instance, time, ct), ct).ConfigureAwait(false);
+        var engine = await Task.Run(() => Load(options, [.. resolvers, .. OwnResolvers(options.Adapters)], progress, loggers ?? NullLoggerFactory.Instance, time, ct), ct).ConfigureAwait(false);
         try
         {
             await LoadAdaptersAsync(engine, options.Adapters, progress, loggers ?? NullLoggerFactory.Instance, ct).ConfigureAwait(false);
@@ -50,7 +50,7 @@ internal static class EngineLoader
         return NativeLibraryLoader.Load();
     }
 
-    private static SLoRAEngine Load(SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    private static SLoRAEngine Load(SLoRAOptions options, IReadOnlyList<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
     {
         var library = LoadLibrary(options);
         NativeLogBridge.Connect(loggers);
@@ -64,6 +64,7 @@ internal static class EngineLoader
                 Tokenizer = text.Tokenizer,
                 ModelTemplate = text.ChatTemplate,
                 Folders = text,
+                Resolvers = resolvers,
                 Info = Describe(options, native, library),
                 Scheduler = options.Scheduler,
                 Time = time,
@@ -152,11 +153,21 @@ internal static class EngineLoader
         };
     }
 
+    private static IAdapterResolver[] OwnResolvers(AdapterOptions options) =>
+        options.ResolveDirectory is { Length: > 0 } directory ? [new FileSystemAdapterResolver(directory)] : [];
+
     private static async Task LoadAdaptersAsync(SLoRAEngine engine, AdapterOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, CancellationToken ct)
     {
         foreach (var directory in options.Directories)
         {
-            await engine.Adapters.LoadDirectoryAsync(directory, options.Strict, progress, ct).ConfigureAwait(false);
+            var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory));
+            await (options.Loading == AdapterLoading.OnUse
+                ? engine.Adapters.RegisterDirectoryAsync(full, options.Strict, progress, ct)
+                : engine.Adapters.LoadDirectoryAsync(full, options.Strict, progress, ct)).ConfigureAwait(false);
+            if (options.Watch)
+            {
+                engine.Watch(full, TimeSpan.FromSeconds(options.WatchSeconds));
+            }
         }
 
         var logger = loggers.CreateLogger("SLoRA.Engine");
