@@ -153,8 +153,8 @@ slora_engine* slora_engine_create(slora_model* model, const slora_engine_options
   return capi::guarded_create<slora_engine>("slora_engine_create", error, [&] {
     capi::require(model, "model");
     const slora_engine_options in = capi::read_struct(options, "options");
-    auto* handle = new slora_engine{
-        engine::create_engine(model->model, capi::read_options(in)), {}, {}};
+    auto* handle =
+        new slora_engine{engine::create_engine(model->model, capi::read_options(in)), {}, {}};
     capi::count_handle("slora_engine", 1);
     return handle;
   });

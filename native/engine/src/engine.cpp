@@ -161,8 +161,8 @@ Engine::~Engine() {
   try {
     tell({.kind = CommandKind::kCloseEngine});
   } catch (const std::exception& failure) {
-    core::log(core::LogLevel::kError, "the ranks of an engine could not be told of its end: ",
-              failure.what());
+    core::log(core::LogLevel::kError,
+              "the ranks of an engine could not be told of its end: ", failure.what());
   }
 }
 

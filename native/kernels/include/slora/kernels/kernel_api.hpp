@@ -47,7 +47,8 @@ struct WeightPackParams {
 };
 
 // Semantics  dst[row_offset + i, c] ~ N(0, stddev) for i < num_rows, the same numbers for the same
-// seed on every backend and dtype (before rounding): a counter-based generator of (seed, (source_row
+// seed on every backend and dtype (before rounding): a counter-based generator of (seed,
+// (source_row
 // + i) * source_k + source_column + c), the element's place in a matrix of which dst holds a part.
 // num_rows 0: all of dst, which is that matrix itself.
 struct WeightFillParams {
@@ -68,8 +69,8 @@ struct WeightFillParams {
 // --------------------------------------------------------------------------------------------------
 
 // Semantics  out[t, :] = scale * W[token(t) - vocab_begin, :], token(t) = history[token_slot[t] *
-// history_stride + token_position[t]]; zeros if is_shard and W has no such row. Otherwise a token id
-// outside [0, V) cannot occur: ids are checked where they enter.
+// history_stride + token_position[t]]; zeros if is_shard and W has no such row. Otherwise a token
+// id outside [0, V) cannot occur: ids are checked where they enter.
 struct EmbedParams {
   const void* weight;  // packed [V, H]
   DType weight_dtype;
@@ -82,7 +83,7 @@ struct EmbedParams {
   const int32_t* token_position;  // [T]
   int32_t num_tokens;
   float scale;
-  void* out;  // [T, H]
+  void* out;                // [T, H]
   int64_t vocab_begin = 0;  // token id of W's first row
   bool is_shard = false;    // W holds a part of the vocabulary
 };
@@ -461,8 +462,8 @@ struct AppendTokensParams {
 //   rank p holds r in [R p / parts, R (p + 1) / parts), R the module's lora_rank, and of these r' =
 //   r - R p / parts is at
 //   packed[p * part_stride + num_fused * first_e + (j * rows_in_segment + i) * c + r'],
-// first_e the sum over the entries before e of rows_in_segment * c, kept in LoraEntry::gather_offset
-// if parts > 1; with parts 1 it is t_offset / kMaxFusedModules.
+// first_e the sum over the entries before e of rows_in_segment * c, kept in
+// LoraEntry::gather_offset if parts > 1; with parts 1 it is t_offset / kMaxFusedModules.
 struct LoraExchangeParams {
   LoraBatch batch;
   float* t;
