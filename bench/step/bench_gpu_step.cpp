@@ -4,7 +4,7 @@
 //
 // usage: bench_gpu_step --model DIR [--batches 1,8,32] [--sets base,idle,r8,r16,mixed] [--prefill
 // 1]
-//                       [--json FILE]
+//                       [--serve PROMPT_TOKENS] [--json FILE]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -96,7 +96,7 @@ class Ceilings {
 };
 
 void print(const Result& r) {
-  if (r.what == "decode") {
+  if (r.what != "prefill") {
     std::printf("%-8s %-7s %6d %10.1f %10.1f %10.1f %7.3f %7.2f %% %11.0f\n", r.what.c_str(),
                 r.set.c_str(), r.batch, r.device_us, r.wall_us, r.floor_us,
                 r.device_us / r.floor_us, 100 * (r.wall_us - r.device_us) / r.wall_us,
@@ -128,7 +128,7 @@ void write_json(const std::string& path, const std::string& model, double copy_r
     std::fprintf(file,
                  "    {\"what\": \"%s\", \"set\": \"%s\", \"%s\": %d, \"device_us\": %.2f, "
                  "\"wall_us\": %.2f, \"floor_us\": %.2f}%s\n",
-                 r.what.c_str(), r.set.c_str(), r.what == "decode" ? "batch" : "tokens", r.batch,
+                 r.what.c_str(), r.set.c_str(), r.what == "prefill" ? "tokens" : "batch", r.batch,
                  r.device_us, r.wall_us, r.floor_us, i + 1 < results.size() ? "," : "");
   }
   std::fprintf(file, "  ]\n}\n");
@@ -140,6 +140,7 @@ void write_json(const std::string& path, const std::string& model, double copy_r
 int main(int argc, char** argv) {
   std::string model, json, batches = "1,8,16,32,64,128", sets = "base,r8,r16,mixed";
   bool with_prefill = true;
+  uint32_t serve_tokens = 0;
   int64_t ffn = 11008;
   double pool_gib = 48;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -150,6 +151,7 @@ int main(int argc, char** argv) {
     if (key == "--prefill") with_prefill = std::atoi(argv[i + 1]) != 0;
     if (key == "--ffn") ffn = std::atoll(argv[i + 1]);
     if (key == "--pool-gib") pool_gib = std::atof(argv[i + 1]);
+    if (key == "--serve") serve_tokens = static_cast<uint32_t>(std::atoi(argv[i + 1]));
     if (key == "--json") json = argv[i + 1];
   }
   if (model.empty()) {
@@ -160,7 +162,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::vector<Result> results;
-  double copy_rate = 0, matmul_2048 = 0, matmul_8192 = 0;
+  double copy_rate = 0, matmul_2048 = 0, matmul_8192 = 0, matmul_serve = 0;
   {
     Ceilings ceilings;
     copy_rate = ceilings.copy_bytes_per_second();
@@ -170,6 +172,8 @@ int main(int argc, char** argv) {
       matmul_2048 = ceilings.layer_matmul_seconds(bench.info(), ffn, 2048);
       matmul_8192 = ceilings.layer_matmul_seconds(bench.info(), ffn, 8192);
     }
+    if (serve_tokens > 0)
+      matmul_serve = ceilings.layer_matmul_seconds(bench.info(), ffn, serve_tokens);
     std::printf("%-8s %-7s %6s %10s %10s %10s %7s %9s %11s\n", "step", "set", "batch", "device us",
                 "wall us", "floor us", "ratio", "gap", "tokens/s");
     const auto add = [&](const Result& result) {
@@ -190,12 +194,14 @@ int main(int argc, char** argv) {
       int largest = 0;
       for (const std::string& batch : split(batches)) {
         const int rows = std::atoi(batch.c_str());
-        if (!is_large || rows <= 64) largest = std::max(largest, rows);
+        if (!is_large || rows <= 64 || serve_tokens > 0) largest = std::max(largest, rows);
       }
       bench.use_set(ranks, set == "base" ? 0 : largest);
       for (const std::string& batch : split(batches)) {
         if (std::atoi(batch.c_str()) <= largest)
           add(bench.decode(set, std::atoi(batch.c_str()), copy_rate));
+        if (std::atoi(batch.c_str()) <= largest && serve_tokens > 0)
+          add(bench.serve(set, std::atoi(batch.c_str()), serve_tokens, copy_rate, matmul_serve));
       }
     }
     if (with_prefill) {

@@ -16,6 +16,7 @@ namespace slora::bench {
 using Clock = std::chrono::steady_clock;
 
 inline constexpr uint32_t kContext = 512;
+inline constexpr uint32_t kMaxRows = 512;
 inline constexpr uint32_t kMeasuredSteps = 48;
 inline constexpr uint32_t kWarmSteps = 8;
 
@@ -69,12 +70,12 @@ class Bench {
     expect(slora_model_get_info(model_, &info_, &error), error);
     slora_engine_options sizes = SLORA_ENGINE_OPTIONS_INIT;
     sizes.pool_bytes = pool_bytes;
-    sizes.max_sequences = 128;
+    sizes.max_sequences = kMaxRows;
     sizes.max_batch_tokens = 8192;
     sizes.max_context = 8192 + 64;
     engine_ = slora_engine_create(model_, &sizes, &error);
     if (!engine_) die(error);
-    rows_.resize(128);
+    rows_.resize(kMaxRows);
     std::fprintf(stderr, "model and engine: %.1f s\n", seconds_since(begin));
   }
   ~Bench() {
@@ -109,6 +110,12 @@ class Bench {
 
   // Steps of `batch` rows around a context of 512, run ahead by one.
   Result decode(const std::string& set, int batch, double copy_rate) {
+    return decode_rows(set, batch, copy_rate, [](int) { return uint64_t{0}; });
+  }
+
+  // add_row(step) may add a row to plan_; it answers the sequence to release afterwards, or 0.
+  template <typename F>
+  Result decode_rows(const std::string& set, int batch, double copy_rate, F&& add_row) {
     const uint32_t prompt = kContext - kMeasuredSteps / 2 - kWarmSteps;
     const bool is_adapted = set != "base" && set != "idle";
     const int num_adapters = is_adapted ? std::min(batch, static_cast<int>(adapters_.size())) : 0;
@@ -123,17 +130,20 @@ class Bench {
     }
     std::vector<double> device_us;
     uint32_t position = prompt;
-    decode_step(batch, position++);
+    uint64_t extra = decode_step(batch, position++, 0, add_row);
     Clock::time_point begin = Clock::now();
     for (uint32_t i = 0; i < kWarmSteps + kMeasuredSteps; ++i) {
       if (i == kWarmSteps) begin = Clock::now();
-      decode_step(batch, position++);
+      const uint64_t next = decode_step(batch, position++, static_cast<int>(i) + 1, add_row);
       const double ns = collect();
+      release(extra);
+      extra = next;
       if (i >= kWarmSteps) device_us.push_back(ns * 1e-3);
     }
     Result result;
     result.wall_us = seconds_since(begin) / kMeasuredSteps * 1e6;
     collect();
+    release(extra);
     release();
     result.what = "decode";
     result.set = set;
@@ -144,6 +154,33 @@ class Bench {
     bytes +=
         double(batch) * kContext * info_.num_layers * 2 * info_.num_kv_heads * info_.head_size * 2;
     result.floor_us = bytes / copy_rate * 1e6;
+    return result;
+  }
+
+  // A step as a loaded server has it: `batch` decode rows and one new prompt of `tokens`, each with
+  // an adapter of its own unless the set is the base. The floor is the bytes that decode reads, and
+  // the prompt's own matmuls.
+  Result serve(const std::string& set, int batch, uint32_t tokens, double copy_rate,
+               double prompt_seconds) {
+    Result result = decode_rows(set, batch, copy_rate, [&](int step) {
+      std::vector<int32_t> prompt(tokens, 7 + step);
+      slora_sequence_options options = SLORA_SEQUENCE_OPTIONS_INIT;
+      options.sequence_id = ++next_id_;
+      options.prompt_tokens = prompt.data();
+      options.num_prompt_tokens = tokens;
+      slora_adapter_weight use{};
+      if (set != "base") {
+        use = {adapters_[static_cast<size_t>(step) % adapters_.size()].id, 1.0f, 0};
+        options.adapters = &use;
+        options.num_adapters = 1;
+      }
+      slora_error error = SLORA_ERROR_INIT;
+      expect(slora_sequence_create(engine_, &options, &error), error);
+      plan_.push_back({options.sequence_id, tokens, 0, SLORA_ROW_SAMPLE, 0});
+      return options.sequence_id;
+    });
+    result.what = "serve";
+    result.floor_us += prompt_seconds * info_.num_layers * 1e6;
     return result;
   }
 
@@ -202,6 +239,10 @@ class Bench {
     slora_error error = SLORA_ERROR_INIT;
     for (const uint64_t id : ids_) expect(slora_sequence_release(engine_, id, &error), error);
   }
+  void release(uint64_t id) {
+    slora_error error = SLORA_ERROR_INIT;
+    if (id != 0) expect(slora_sequence_release(engine_, id, &error), error);
+  }
   void submit(const std::vector<slora_plan_row>& rows) {
     slora_error error = SLORA_ERROR_INIT;
     slora_plan plan = SLORA_PLAN_INIT;
@@ -217,11 +258,14 @@ class Bench {
     expect(slora_engine_collect(engine_, &result, &error), error);
     return double(result.device_ns);
   }
-  void decode_step(int batch, uint32_t position) {
+  template <typename F>
+  uint64_t decode_step(int batch, uint32_t position, int step, F&& add_row) {
     plan_.clear();
     for (int i = 0; i < batch; ++i)
       plan_.push_back({ids_[static_cast<size_t>(i)], 1, position, SLORA_ROW_SAMPLE, 0});
+    const uint64_t extra = add_row(step);
     submit(plan_);
+    return extra;
   }
 
   slora_model* model_ = nullptr;

@@ -89,7 +89,7 @@ public static class AbiLayout
         new("slora_worker_options", "num_threads", 60, 4),
         new("slora_worker_options", "join_ms", 64, 4),
         new("slora_worker_options", "limit_ms", 68, 4),
-        new("slora_engine_options", null, 0, 48),
+        new("slora_engine_options", null, 0, 56),
         new("slora_engine_options", "struct_size", 0, 4),
         new("slora_engine_options", "tokens_per_page", 4, 4),
         new("slora_engine_options", "pool_bytes", 8, 8),
@@ -100,6 +100,8 @@ public static class AbiLayout
         new("slora_engine_options", "max_context", 36, 4),
         new("slora_engine_options", "check_every_step", 40, 1),
         new("slora_engine_options", "reserved0", 41, 7),
+        new("slora_engine_options", "eviction_policy", 48, 4),
+        new("slora_engine_options", "reserved1", 52, 4),
         new("slora_engine_geometry", null, 0, 56),
         new("slora_engine_geometry", "struct_size", 0, 4),
         new("slora_engine_geometry", "tokens_per_page", 4, 4),
@@ -225,7 +227,7 @@ public static class AbiLayout
         new("slora_step_result", "step_idx", 80, 8),
         new("slora_step_result", "device_ns", 88, 8),
         new("slora_step_result", "pool", 96, 8),
-        new("slora_adapter_options", null, 0, 48),
+        new("slora_adapter_options", null, 0, 56),
         new("slora_adapter_options", "struct_size", 0, 4),
         new("slora_adapter_options", "synthetic_lora_rank", 4, 4),
         new("slora_adapter_options", "path", 8, 8),
@@ -235,6 +237,7 @@ public static class AbiLayout
         new("slora_adapter_options", "pinned", 36, 1),
         new("slora_adapter_options", "reserved0", 37, 3),
         new("slora_adapter_options", "progress", 40, 8),
+        new("slora_adapter_options", "share_image_of", 48, 8),
         new("slora_adapter_info", null, 0, 56),
         new("slora_adapter_info", "struct_size", 0, 4),
         new("slora_adapter_info", "max_lora_rank", 4, 4),
@@ -248,6 +251,25 @@ public static class AbiLayout
         new("slora_adapter_info", "modules", 48, 4),
         new("slora_adapter_info", "pinned", 52, 1),
         new("slora_adapter_info", "reserved0", 53, 3),
+        new("slora_measure_options", null, 0, 56),
+        new("slora_measure_options", "struct_size", 0, 4),
+        new("slora_measure_options", "backend", 4, 4),
+        new("slora_measure_options", "device_idx", 8, 4),
+        new("slora_measure_options", "num_threads", 12, 4),
+        new("slora_measure_options", "compute_dtype", 16, 4),
+        new("slora_measure_options", "num_rounds", 20, 4),
+        new("slora_measure_options", "copy_bytes", 24, 8),
+        new("slora_measure_options", "upload_bytes", 32, 8),
+        new("slora_measure_options", "matmul_m", 40, 4),
+        new("slora_measure_options", "matmul_n", 44, 4),
+        new("slora_measure_options", "matmul_k", 48, 4),
+        new("slora_measure_options", "reserved0", 52, 4),
+        new("slora_measurement", null, 0, 32),
+        new("slora_measurement", "struct_size", 0, 4),
+        new("slora_measurement", "backend", 4, 4),
+        new("slora_measurement", "copy_bytes_per_second", 8, 8),
+        new("slora_measurement", "upload_bytes_per_second", 16, 8),
+        new("slora_measurement", "matmul_seconds", 24, 8),
     ];
 
     /// <summary>The same rows, measured on the C# structs of this process.</summary>
@@ -383,6 +405,8 @@ public static class AbiLayout
             rows.Add(new("slora_engine_options", "max_context", (ulong)((byte*)&value.MaxContext - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_engine_options", "check_every_step", (ulong)((byte*)&value.CheckEveryStep - start), (ulong)sizeof(byte)));
             rows.Add(new("slora_engine_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray7)));
+            rows.Add(new("slora_engine_options", "eviction_policy", (ulong)((byte*)&value.EvictionPolicy - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_engine_options", "reserved1", (ulong)((byte*)&value.Reserved1 - start), (ulong)sizeof(uint)));
         }
 
         {
@@ -593,6 +617,7 @@ public static class AbiLayout
             rows.Add(new("slora_adapter_options", "pinned", (ulong)((byte*)&value.Pinned - start), (ulong)sizeof(byte)));
             rows.Add(new("slora_adapter_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray3)));
             rows.Add(new("slora_adapter_options", "progress", (ulong)((byte*)&value.Progress - start), (ulong)sizeof(NativeProgress*)));
+            rows.Add(new("slora_adapter_options", "share_image_of", (ulong)((byte*)&value.ShareImageOf - start), (ulong)sizeof(OpaqueAdapter*)));
         }
 
         {
@@ -611,6 +636,35 @@ public static class AbiLayout
             rows.Add(new("slora_adapter_info", "modules", (ulong)((byte*)&value.Modules - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_adapter_info", "pinned", (ulong)((byte*)&value.Pinned - start), (ulong)sizeof(byte)));
             rows.Add(new("slora_adapter_info", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray3)));
+        }
+
+        {
+            NativeMeasureOptions value = default;
+            byte* start = (byte*)&value;
+            rows.Add(new("slora_measure_options", null, 0, (ulong)sizeof(NativeMeasureOptions)));
+            rows.Add(new("slora_measure_options", "struct_size", (ulong)((byte*)&value.StructSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "backend", (ulong)((byte*)&value.Backend - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measure_options", "device_idx", (ulong)((byte*)&value.DeviceIdx - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measure_options", "num_threads", (ulong)((byte*)&value.NumThreads - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measure_options", "compute_dtype", (ulong)((byte*)&value.ComputeDtype - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measure_options", "num_rounds", (ulong)((byte*)&value.NumRounds - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "copy_bytes", (ulong)((byte*)&value.CopyBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_measure_options", "upload_bytes", (ulong)((byte*)&value.UploadBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_measure_options", "matmul_m", (ulong)((byte*)&value.MatmulM - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "matmul_n", (ulong)((byte*)&value.MatmulN - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "matmul_k", (ulong)((byte*)&value.MatmulK - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(uint)));
+        }
+
+        {
+            NativeMeasurement value = default;
+            byte* start = (byte*)&value;
+            rows.Add(new("slora_measurement", null, 0, (ulong)sizeof(NativeMeasurement)));
+            rows.Add(new("slora_measurement", "struct_size", (ulong)((byte*)&value.StructSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measurement", "backend", (ulong)((byte*)&value.Backend - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measurement", "copy_bytes_per_second", (ulong)((byte*)&value.CopyBytesPerSecond - start), (ulong)sizeof(double)));
+            rows.Add(new("slora_measurement", "upload_bytes_per_second", (ulong)((byte*)&value.UploadBytesPerSecond - start), (ulong)sizeof(double)));
+            rows.Add(new("slora_measurement", "matmul_seconds", (ulong)((byte*)&value.MatmulSeconds - start), (ulong)sizeof(double)));
         }
         return rows;
     }

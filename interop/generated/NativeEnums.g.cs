@@ -18,8 +18,8 @@ public enum NativeStatus : int
     /// </summary>
     DeferredPages = 1,
     /// <summary>
-    /// An adapter of the plan cannot become resident now: its load is in flight, or pinned and active adapters fill the
-    /// pool. Nothing changed.
+    /// An adapter of the plan cannot become resident now: pinned and active adapters fill the pool, or loads under way
+    /// hold the pages that the plan needs. Nothing changed.
     /// </summary>
     DeferredAdapter = 2,
     /// <summary>Every sequence slot of the engine is taken. Nothing changed.</summary>
@@ -102,6 +102,17 @@ public enum NativeLoraSharding : int
     Aligned = 0,
     /// <summary>A and B both cut, the intermediate exchanged: less memory and work a rank</summary>
     Full = 1,
+}
+
+/// <summary>Which resident adapter gives its pages up first, of those that nobody uses.</summary>
+public enum NativeEvictionPolicy : int
+{
+    /// <summary>the library's choice: COST</summary>
+    Default = 0,
+    /// <summary>the one that was used longest ago</summary>
+    Lru = 1,
+    /// <summary>reload cost and frequency of use a page, aged (GreedyDual-Size-Frequency)</summary>
+    Cost = 2,
 }
 
 /// <summary>Whose a page is.</summary>

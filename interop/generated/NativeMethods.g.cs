@@ -306,4 +306,18 @@ internal static unsafe partial class NativeMethods
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
     internal static partial void AdapterUnload(
         OpaqueAdapter* adapter);
+
+    /// <summary>
+    /// Opens the backend, measures alone on it and gives its memory back. What else runs on the device lowers the
+    /// figures.
+    /// </summary>
+    /// <remarks>Thread: any; may block.</remarks>
+    /// <returns>
+    /// SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT (the value and the limit), SLORA_ERROR_STRUCT_SIZE,
+    /// SLORA_ERROR_UNSUPPORTED (the dtype), SLORA_ERROR_BACKEND, SLORA_ERROR_OUT_OF_MEMORY.
+    /// </returns>
+    [LibraryImport(Library, EntryPoint = "slora_backend_measure")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial int BackendMeasure(
+        NativeMeasureOptions* options, NativeMeasurement* outMeasurement, NativeError* error);
 }

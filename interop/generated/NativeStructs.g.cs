@@ -277,6 +277,10 @@ public partial struct NativeEngineOptions
     public byte CheckEveryStep;
     /// <summary><c>reserved0</c></summary>
     public ByteArray7 Reserved0;
+    /// <summary><see cref="NativeEvictionPolicy"/></summary>
+    public int EvictionPolicy;
+    /// <summary><c>reserved1</c></summary>
+    public uint Reserved1;
 
     /// <summary><c>SLORA_ENGINE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
@@ -352,7 +356,7 @@ public partial struct NativePoolCounters
     public uint HostAdapters;
     /// <summary><c>reserved0</c></summary>
     public uint Reserved0;
-    /// <summary><c>host_adapter_bytes</c></summary>
+    /// <summary>an image that adapters share counts once</summary>
     public ulong HostAdapterBytes;
     /// <summary>copies of an image into pages</summary>
     public ulong AdapterLoads;
@@ -563,7 +567,11 @@ internal unsafe partial struct NativePlan
     public uint NumRows;
     /// <summary>[num_rows]</summary>
     public NativePlanRow* Rows;
-    /// <summary>[num_prefetch]: make resident if free or evictable pages allow; never defers</summary>
+    /// <summary>
+    /// [num_prefetch]: adapters that waiting requests need, the soonest first, resident or not. Those that are not
+    /// become resident as far as free pages and those of idle adapters outside this list allow; those that are stay
+    /// before others that are idle. Holds until the next plan; never defers.
+    /// </summary>
     public ulong* PrefetchAdapterIds;
     /// <summary><c>num_prefetch</c></summary>
     public uint NumPrefetch;
@@ -687,6 +695,12 @@ internal unsafe partial struct NativeAdapterOptions
     public ByteArray3 Reserved0;
     /// <summary>may be null</summary>
     public NativeProgress* Progress;
+    /// <summary>
+    /// Not null: the new adapter has the weights of this one, of the same engine, and shares its host image (and what
+    /// it changes of embedding and head): it has an id, pages, tables and copies of its own, and adds nothing to
+    /// host_adapter_bytes. path must be null and synthetic_lora_rank 0. Either may be unloaded first.
+    /// </summary>
+    public OpaqueAdapter* ShareImageOf;
 
     /// <summary><c>SLORA_ADAPTER_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
@@ -730,5 +744,66 @@ public partial struct NativeAdapterInfo
     public static NativeAdapterInfo Create() => new()
     {
         StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeAdapterInfo>(),
+    };
+}
+
+/// <summary>What to measure. A size of 0 leaves that measurement out.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeMeasureOptions
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><see cref="NativeBackend"/></summary>
+    public int Backend;
+    /// <summary>CUDA device; host: 0</summary>
+    public int DeviceIdx;
+    /// <summary>host compute threads, 1..256; 0: one a core</summary>
+    public int NumThreads;
+    /// <summary><see cref="NativeDtype"/>: of the matmul's W; host: F32 or BF16</summary>
+    public int ComputeDtype;
+    /// <summary>rounds of each, after two that do not count; 1..1000; 0: 10</summary>
+    public uint NumRounds;
+    /// <summary>of a copy within the device; twice as much memory is taken for it</summary>
+    public ulong CopyBytes;
+    /// <summary>of a copy from pinned host memory to the device</summary>
+    public ulong UploadBytes;
+    /// <summary>y [m, n] = x [m, k] W [n, k]^T, as a step computes it; all three or none, each up to 2^20</summary>
+    public uint MatmulM;
+    /// <summary><c>matmul_n</c></summary>
+    public uint MatmulN;
+    /// <summary><c>matmul_k</c></summary>
+    public uint MatmulK;
+    /// <summary><c>reserved0</c></summary>
+    public uint Reserved0;
+
+    /// <summary><c>SLORA_MEASURE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeMeasureOptions Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeMeasureOptions>(),
+        ComputeDtype = 1,
+    };
+}
+
+/// <summary>Medians of the rounds; 0 for what was left out.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeMeasurement
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><see cref="NativeBackend"/>: the one measured, host or CUDA</summary>
+    public int Backend;
+    /// <summary>read and written: 2 * copy_bytes over the time</summary>
+    public double CopyBytesPerSecond;
+    /// <summary>upload_bytes over the time</summary>
+    public double UploadBytesPerSecond;
+    /// <summary>of one product: 2 m n k operations</summary>
+    public double MatmulSeconds;
+
+    /// <summary><c>SLORA_MEASUREMENT_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeMeasurement Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeMeasurement>(),
     };
 }

@@ -2,6 +2,7 @@
 // (0 done, 1 failed, 2 wrong arguments, 130 interrupted).
 using System.CommandLine;
 using SLoRA.Cli.Commands;
+using SLoRA.Cli.Commands.Bench;
 
 namespace SLoRA.Cli;
 

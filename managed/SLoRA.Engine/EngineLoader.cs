@@ -15,7 +15,7 @@ internal static class EngineLoader
     private const int MaxChoices = 128;
 
     public static async Task<SLoRAEngine> LoadAsync(
-        SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory? loggers, TimeProvider time, CancellationToken ct)
+        SLoRAOptions options, IEnumerable<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory? loggers, TimeProvider time, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(options);
         if (options.Validate() is { Count: > 0 } problems)
@@ -23,7 +23,7 @@ internal static class EngineLoader
             throw new ArgumentException(string.Join("; ", problems), nameof(options));
         }
 
-        var engine = await Task.Run(() => Load(options, progress, loggers ?? NullLoggerFactory.Instance, time, ct), ct).ConfigureAwait(false);
+        var engine = await Task.Run(() => Load(options, [.. resolvers, .. OwnResolvers(options.Adapters)], progress, loggers ?? NullLoggerFactory.Instance, time, ct), ct).ConfigureAwait(false);
         try
         {
             await LoadAdaptersAsync(engine, options.Adapters, progress, loggers ?? NullLoggerFactory.Instance, ct).ConfigureAwait(false);
@@ -36,12 +36,25 @@ internal static class EngineLoader
         }
     }
 
-    private static SLoRAEngine Load(SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    /// The native engine alone, without a scheduler, and what it is: for measurements of single steps.
+    public static (INativeEngine Engine, EngineInfo Info) LoadBare(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
+    {
+        var library = LoadLibrary(options);
+        var native = LoadNative(options, progress, ct);
+        return (native, Describe(options, native, library));
+    }
+
+    private static NativeLibraryInfo LoadLibrary(SLoRAOptions options)
     {
         NativeLibraryLoader.Configure(new NativeLibrarySearch { LibraryPath = options.Native.LibraryPath, Directories = [.. options.Native.SearchDirectories] });
-        var library = NativeLibraryLoader.Load();
+        return NativeLibraryLoader.Load();
+    }
+
+    private static SLoRAEngine Load(SLoRAOptions options, IReadOnlyList<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    {
+        var library = LoadLibrary(options);
         NativeLogBridge.Connect(loggers);
-        var text = ModelText.Read(options.Model.Path);
+        var text = ModelText.Read(options.Model.Path, mayLackTokenizer: options.Model.Synthetic);
         var native = LoadNative(options, progress, ct);
         try
         {
@@ -51,6 +64,7 @@ internal static class EngineLoader
                 Tokenizer = text.Tokenizer,
                 ModelTemplate = text.ChatTemplate,
                 Folders = text,
+                Resolvers = resolvers,
                 Info = Describe(options, native, library),
                 Scheduler = options.Scheduler,
                 Time = time,
@@ -76,6 +90,8 @@ internal static class EngineLoader
                 ComputeDtype = (NativeDtype)options.Model.Dtype,
                 DeviceIndex = options.Native.DeviceIndex,
                 NumThreads = options.Native.NumThreads,
+                Synthetic = options.Model.Synthetic,
+                SyntheticSeed = options.Model.SyntheticSeed,
                 TensorParallelSize = options.TensorParallel.Size,
                 LoraSharding = (NativeLoraSharding)options.TensorParallel.LoraSharding,
                 Devices = [.. options.TensorParallel.Devices],
@@ -107,6 +123,7 @@ internal static class EngineLoader
         sizes.MaxSequences = (uint)options.Scheduler.MaxSequences;
         sizes.MaxBatchTokens = (uint)options.Scheduler.MaxBatchTokens;
         sizes.MaxBatchRows = (uint)options.Scheduler.MaxBatchRows;
+        sizes.EvictionPolicy = (int)options.Memory.Eviction;
         sizes.CheckEveryStep = options.Native.CheckEveryStep ? (byte)1 : (byte)0;
         return sizes;
     }
@@ -125,6 +142,7 @@ internal static class EngineLoader
             NativeBuild = library.BuildInfo,
             NativePath = library.Path,
             NumParameters = (long)model.NumParameters,
+            WeightBytes = (long)model.WeightBytes,
             NumThreads = (int)model.NumThreads,
             TotalPages = geometry.NumPages,
             TokensPerPage = geometry.TokensPerPage,
@@ -135,11 +153,21 @@ internal static class EngineLoader
         };
     }
 
+    private static IAdapterResolver[] OwnResolvers(AdapterOptions options) =>
+        options.ResolveDirectory is { Length: > 0 } directory ? [new FileSystemAdapterResolver(directory)] : [];
+
     private static async Task LoadAdaptersAsync(SLoRAEngine engine, AdapterOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, CancellationToken ct)
     {
         foreach (var directory in options.Directories)
         {
-            await engine.Adapters.LoadDirectoryAsync(directory, options.Strict, progress, ct).ConfigureAwait(false);
+            var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory));
+            await (options.Loading == AdapterLoading.OnUse
+                ? engine.Adapters.RegisterDirectoryAsync(full, options.Strict, progress, ct)
+                : engine.Adapters.LoadDirectoryAsync(full, options.Strict, progress, ct)).ConfigureAwait(false);
+            if (options.Watch)
+            {
+                engine.Watch(full, TimeSpan.FromSeconds(options.WatchSeconds));
+            }
         }
 
         var logger = loggers.CreateLogger("SLoRA.Engine");

@@ -44,6 +44,7 @@ public sealed unsafe class NativeAdapter : IDisposable
         cancellationToken.ThrowIfCancellationRequested();
         using LoadWatch watch = new(progress, cancellationToken);
         using HandleLease lease = new(engine.Handle);
+        using HandleLease shared = new(options.ShareImageOf?._handle);
         byte[]? path = options.Path is null ? null : Encoding.UTF8.GetBytes(options.Path);
         NativeError error = NativeError.Create();
         fixed (byte* pathBytes = path)
@@ -56,6 +57,7 @@ public sealed unsafe class NativeAdapter : IDisposable
             native.SyntheticModules = options.SyntheticModules;
             native.Pinned = options.Pinned ? (byte)1 : (byte)0;
             native.Progress = watch.Progress;
+            native.ShareImageOf = (OpaqueAdapter*)shared.Pointer;
             OpaqueAdapter* adapter = NativeMethods.AdapterLoad((OpaqueEngine*)lease.Pointer, &native, &error);
             if (adapter is null)
             {

@@ -1,6 +1,6 @@
 namespace SLoRA.Interop;
 
-/// <summary>How to read an adapter: a folder, or random weights of a given LoRA rank.</summary>
+/// <summary>How to read an adapter: a folder, random weights of a given LoRA rank, or the image of another.</summary>
 public sealed record NativeAdapterLoadOptions
 {
     /// <summary>PEFT folder: adapter_config.json and adapter_model.safetensors; null for a synthetic adapter.</summary>
@@ -14,6 +14,10 @@ public sealed record NativeAdapterLoadOptions
 
     /// <summary>Modules of a synthetic adapter, bit i: module i of q, k, v, o, gate, up, down; 0: all.</summary>
     public uint SyntheticModules { get; init; }
+
+    /// <summary>An adapter of the same engine whose weights and host image the new one shares; path and rank must not be set.
+    /// Either may be disposed first.</summary>
+    public NativeAdapter? ShareImageOf { get; init; }
 
     /// <summary>Whether it stays resident once it is.</summary>
     public bool Pinned { get; init; }

@@ -182,6 +182,21 @@ TEST_F(LoadedEngine, EngineOptionsOfOtherVersions) {
   EXPECT_EQ(error_.status, SLORA_ERROR_STRUCT_SIZE);
 }
 
+TEST_F(LoadedEngine, EvictionPoliciesAreNamed) {
+  for (const int32_t policy : {SLORA_EVICTION_DEFAULT, SLORA_EVICTION_LRU, SLORA_EVICTION_COST}) {
+    engine_options_.eviction_policy = policy;
+    slora_engine* engine = slora_engine_create(model_, &engine_options_, &error_);
+    EXPECT_NE(engine, nullptr) << error_.message;
+    slora_engine_destroy(engine);
+  }
+  for (const int32_t policy : {-1, 3}) {
+    engine_options_.eviction_policy = policy;
+    EXPECT_EQ(slora_engine_create(model_, &engine_options_, &error_), nullptr);
+    EXPECT_EQ(error_.status, SLORA_ERROR_INVALID_ARGUMENT);
+    EXPECT_NE(std::strstr(error_.message, "eviction_policy"), nullptr) << error_.message;
+  }
+}
+
 TEST_F(LoadedEngine, AdapterOptionsOfOtherVersions) {
   slora_adapter_options older = SLORA_ADAPTER_OPTIONS_INIT;
   older.synthetic_lora_rank = 4;
@@ -195,6 +210,65 @@ TEST_F(LoadedEngine, AdapterOptionsOfOtherVersions) {
   newer.tail[0] = 1;
   EXPECT_EQ(slora_adapter_load(engine_, &newer.known, &error_), nullptr);
   EXPECT_EQ(error_.status, SLORA_ERROR_STRUCT_SIZE);
+}
+
+// An adapter on another one's image: an identity and a copy of its own, bytes counted once until
+// the last of the two has gone, whichever goes first.
+TEST_F(LoadedEngine, AnImageIsSharedAndCountedOnce) {
+  const auto host_bytes = [&] {
+    slora_pool_counters counters = SLORA_POOL_COUNTERS_INIT;
+    EXPECT_EQ(slora_engine_get_counters(engine_, &counters, &error_), SLORA_OK);
+    return counters.host_adapter_bytes;
+  };
+  for (const bool first_goes_first : {true, false}) {
+    slora_adapter_options options = SLORA_ADAPTER_OPTIONS_INIT;
+    options.synthetic_lora_rank = 4;
+    slora_adapter* first = slora_adapter_load(engine_, &options, &error_);
+    ASSERT_NE(first, nullptr) << error_.message;
+    slora_adapter_info first_info = SLORA_ADAPTER_INFO_INIT;
+    ASSERT_EQ(slora_adapter_get_info(first, &first_info, &error_), SLORA_OK);
+    EXPECT_EQ(host_bytes(), first_info.image_bytes);
+
+    options = SLORA_ADAPTER_OPTIONS_INIT;
+    options.share_image_of = first;
+    slora_adapter* second = slora_adapter_load(engine_, &options, &error_);
+    ASSERT_NE(second, nullptr) << error_.message;
+    slora_adapter_info second_info = SLORA_ADAPTER_INFO_INIT;
+    ASSERT_EQ(slora_adapter_get_info(second, &second_info, &error_), SLORA_OK);
+    EXPECT_NE(second_info.adapter_id, first_info.adapter_id);
+    EXPECT_EQ(second_info.num_pages, first_info.num_pages);
+    EXPECT_EQ(second_info.image_bytes, first_info.image_bytes);
+    EXPECT_EQ(host_bytes(), first_info.image_bytes);
+
+    slora_adapter_unload(first_goes_first ? first : second);
+    EXPECT_EQ(host_bytes(), first_info.image_bytes);
+    slora_adapter_unload(first_goes_first ? second : first);
+    EXPECT_EQ(host_bytes(), 0u);
+  }
+}
+
+TEST_F(LoadedEngine, ASharedImageExcludesOtherSourcesAndOtherEngines) {
+  slora_adapter_options options = SLORA_ADAPTER_OPTIONS_INIT;
+  options.synthetic_lora_rank = 4;
+  slora_adapter* first = slora_adapter_load(engine_, &options, &error_);
+  ASSERT_NE(first, nullptr) << error_.message;
+  options.share_image_of = first;
+  EXPECT_EQ(slora_adapter_load(engine_, &options, &error_), nullptr);
+  EXPECT_EQ(error_.status, SLORA_ERROR_INVALID_ARGUMENT) << error_.message;
+  options.synthetic_lora_rank = 0;
+  options.path = "x";
+  options.path_bytes = 1;
+  EXPECT_EQ(slora_adapter_load(engine_, &options, &error_), nullptr);
+  EXPECT_EQ(error_.status, SLORA_ERROR_INVALID_ARGUMENT) << error_.message;
+
+  options = SLORA_ADAPTER_OPTIONS_INIT;
+  options.share_image_of = first;
+  slora_engine* other = slora_engine_create(model_, &engine_options_, &error_);
+  ASSERT_NE(other, nullptr) << error_.message;
+  EXPECT_EQ(slora_adapter_load(other, &options, &error_), nullptr);
+  EXPECT_EQ(error_.status, SLORA_ERROR_INVALID_ARGUMENT) << error_.message;
+  slora_engine_destroy(other);
+  slora_adapter_unload(first);
 }
 
 TEST_F(LoadedEngine, SequencesAndPlansOfOtherVersions) {

@@ -23,8 +23,12 @@ typedef struct slora_adapter_options {
   uint8_t pinned;               /* 1: once resident it is never evicted to make room */
   uint8_t reserved0[3];
   slora_progress* progress;     /* may be null */
+  /* Not null: the new adapter has the weights of this one, of the same engine, and shares its host image (and what it
+   * changes of embedding and head): it has an id, pages, tables and copies of its own, and adds nothing to
+   * host_adapter_bytes. path must be null and synthetic_lora_rank 0. Either may be unloaded first. */
+  const slora_adapter* share_image_of;
 } slora_adapter_options;
-#define SLORA_ADAPTER_OPTIONS_INIT {(uint32_t)sizeof(slora_adapter_options), 0, NULL, 0, 0, 0, 0, {0}, NULL}
+#define SLORA_ADAPTER_OPTIONS_INIT {(uint32_t)sizeof(slora_adapter_options), 0, NULL, 0, 0, 0, 0, {0}, NULL, NULL}
 
 /* Where an adapter is. */
 enum slora_residency {

@@ -19,6 +19,13 @@ extern "C" {
 
 typedef struct slora_engine slora_engine;
 
+/* Which resident adapter gives its pages up first, of those that nobody uses. */
+enum slora_eviction_policy {
+  SLORA_EVICTION_DEFAULT = 0, /* the library's choice: COST */
+  SLORA_EVICTION_LRU = 1,     /* the one that was used longest ago */
+  SLORA_EVICTION_COST = 2     /* reload cost and frequency of use a page, aged (GreedyDual-Size-Frequency) */
+};
+
 /* Sizes of an engine. All are fixed for its life. */
 typedef struct slora_engine_options {
   uint32_t struct_size;
@@ -32,8 +39,10 @@ typedef struct slora_engine_options {
   uint32_t max_context;          /* tokens of one sequence; 0 or more than the model's: the model's max_position */
   uint8_t check_every_step;      /* 1: walk the whole pool after each step (slora_engine_check); for tests */
   uint8_t reserved0[7];
+  int32_t eviction_policy;       /* enum slora_eviction_policy */
+  uint32_t reserved1;
 } slora_engine_options;
-#define SLORA_ENGINE_OPTIONS_INIT {(uint32_t)sizeof(slora_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, {0}}
+#define SLORA_ENGINE_OPTIONS_INIT {(uint32_t)sizeof(slora_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0}
 
 /* The page arithmetic and limits in force, published once. A page is `page_bytes` in each layer's slice of the arena,
  * so one page of KV holds `tokens_per_page` tokens of all layers. */
@@ -65,7 +74,7 @@ typedef struct slora_pool_counters {
   uint32_t resident_adapters;
   uint32_t host_adapters;        /* adapters with a host image, resident or not */
   uint32_t reserved0;
-  uint64_t host_adapter_bytes;
+  uint64_t host_adapter_bytes;   /* an image that adapters share counts once */
   uint64_t adapter_loads;        /* copies of an image into pages */
   uint64_t adapter_load_bytes;
   uint64_t adapter_hits;         /* (step, adapter) pairs that found the adapter resident */
@@ -252,7 +261,10 @@ typedef struct slora_plan {
   uint32_t struct_size;
   uint32_t num_rows;                    /* 1..max_batch_rows */
   const slora_plan_row* rows;           /* [num_rows] */
-  const uint64_t* prefetch_adapter_ids; /* [num_prefetch]: make resident if free or evictable pages allow; never defers */
+  /* [num_prefetch]: adapters that waiting requests need, the soonest first, resident or not. Those that are not become
+   * resident as far as free pages and those of idle adapters outside this list allow; those that are stay before others
+   * that are idle. Holds until the next plan; never defers. */
+  const uint64_t* prefetch_adapter_ids;
   uint32_t num_prefetch;
   uint32_t reserved0;
 } slora_plan;

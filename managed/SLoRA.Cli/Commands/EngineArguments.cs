@@ -5,7 +5,7 @@ namespace SLoRA.Cli.Commands;
 
 internal sealed class EngineArguments
 {
-    private readonly Option<string> _model = new("--model") { Description = "Folder of the base model (Hugging Face).", Required = true };
+    private readonly Option<string> _model = new("--model") { Description = "Folder of the base model (Hugging Face)." };
     private readonly Option<string?> _adapters = new("--adapters") { Description = "Folder of adapter folders (PEFT); an adapter's name is its folder's." };
     private readonly Option<string> _dtype = new("--dtype") { Description = "Compute format.", DefaultValueFactory = _ => "bf16" };
     private readonly Option<string> _backend = new("--backend") { Description = "Where to compute; never falls back from what was asked for.", DefaultValueFactory = _ => "auto" };
@@ -23,8 +23,10 @@ internal sealed class EngineArguments
     private readonly Option<int> _tpLimit = new("--tp-limit") { Description = "Seconds after which a rank that does not answer counts as lost.", DefaultValueFactory = _ => 30 };
     private readonly SecretArgument _secret = new();
 
-    public EngineArguments()
+    /// `requiresModel` false: another option may name the model instead.
+    public EngineArguments(bool requiresModel = true)
     {
+        _model.Required = requiresModel;
         _loraSharding.AcceptOnlyFromAmong("aligned", "full");
         _dtype.AcceptOnlyFromAmong("bf16", "f32", "f16");
         _backend.AcceptOnlyFromAmong("auto", "host", "cuda");
@@ -51,7 +53,11 @@ internal sealed class EngineArguments
 
     public void Fill(ParseResult parsed, SLoRAOptions options)
     {
-        options.Model.Path = RequireFolder(parsed.GetValue(_model)!, "--model");
+        if (parsed.GetValue(_model) is { } model)
+        {
+            options.Model.Path = RequireFolder(model, "--model");
+        }
+
         options.Model.Dtype = parsed.GetValue(_dtype) switch { "f32" => ComputeDtype.F32, "f16" => ComputeDtype.F16, _ => ComputeDtype.Bf16 };
         options.Native.Backend = parsed.GetValue(_backend) switch { "host" => ComputeBackend.Host, "cuda" => ComputeBackend.Cuda, _ => ComputeBackend.Auto };
         options.Native.NumThreads = parsed.GetValue(_threads);

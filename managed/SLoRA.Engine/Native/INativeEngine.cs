@@ -26,5 +26,5 @@ internal interface INativeEngine : IDisposable
     // ... to here. The rest from any thread.
     NativeCounters GetCounters();
 
-    INativeAdapter LoadAdapter(string path, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct);
+    INativeAdapter LoadAdapter(AdapterImage image, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct);
 }

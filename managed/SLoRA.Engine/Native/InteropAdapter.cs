@@ -21,6 +21,13 @@ internal sealed class InteropAdapter : INativeAdapter
         Modules = [.. ModuleNames.Where((_, module) => (info.Modules & (1u << module)) != 0)];
     }
 
+    public NativeAdapter Handle => _adapter;
+
+    /// <exception cref="RequestInvalidException">A name is not a module's.</exception>
+    public static uint ModuleMask(IReadOnlyList<string> names) => names.Aggregate(0u, (mask, name) => Array.IndexOf(ModuleNames, name) is >= 0 and var module
+        ? mask | (1u << module)
+        : throw new RequestInvalidException($"target_modules has '{name}'; the modules are {string.Join(", ", ModuleNames)}", "target_modules"));
+
     public AdapterId Id => new(_adapter.Id);
 
     public int LoraRank { get; }

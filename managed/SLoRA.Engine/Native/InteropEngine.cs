@@ -79,11 +79,23 @@ internal sealed class InteropEngine : INativeEngine
 
     public NativeCounters GetCounters() => Convert(_engine.GetCounters());
 
-    public INativeAdapter LoadAdapter(string path, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
+    public INativeAdapter LoadAdapter(AdapterImage image, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
-        var options = new NativeAdapterLoadOptions { Path = path, Pinned = pinned };
-        var report = progress is null ? null : new ByteProgress(progress, Path.GetFileName(path));
-        return new InteropAdapter(NativeAdapter.Load(_engine, options, report, ct));
+        var options = image switch
+        {
+            AdapterImage.Files files => new NativeAdapterLoadOptions { Path = files.Path },
+            AdapterImage.Synthetic made => new NativeAdapterLoadOptions
+            {
+                SyntheticLoraRank = made.LoraRank,
+                SyntheticSeed = made.Seed,
+                SyntheticModules = InteropAdapter.ModuleMask(made.Modules),
+            },
+            AdapterImage.Shared shared => new NativeAdapterLoadOptions { ShareImageOf = ((InteropAdapter)shared.Of).Handle },
+            _ => throw new ArgumentException($"an adapter image of type {image.GetType().Name}", nameof(image)),
+        };
+        var stage = image is AdapterImage.Files { Path: var path } ? Path.GetFileName(path) : "adapter";
+        var report = progress is null ? null : new ByteProgress(progress, stage);
+        return new InteropAdapter(NativeAdapter.Load(_engine, options with { Pinned = pinned }, report, ct));
     }
 
     public void Dispose()
@@ -155,6 +167,8 @@ internal sealed class InteropEngine : INativeEngine
         HostAdapters = (int)pool.HostAdapters,
         HostAdapterBytes = (long)pool.HostAdapterBytes,
         AdapterLoads = (long)pool.AdapterLoads,
+        AdapterLoadBytes = (long)pool.AdapterLoadBytes,
+        AdapterHits = (long)pool.AdapterHits,
         AdapterEvictions = (long)pool.AdapterEvictions,
         Preemptions = (long)pool.Preemptions,
         Steps = (long)pool.Steps,

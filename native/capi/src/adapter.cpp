@@ -6,9 +6,17 @@ using namespace slora;
 namespace slora::capi {
 namespace {
 
-engine::AdapterOptions read_options(const slora_adapter_options& in) {
+engine::AdapterOptions read_options(const slora_engine& engine, const slora_adapter_options& in) {
   engine::AdapterOptions options;
-  if (in.synthetic_lora_rank > 0) {
+  if (in.share_image_of) {
+    if (in.path || in.synthetic_lora_rank > 0) {
+      fail(Status::kInvalidArgument, "path must be null and synthetic_lora_rank 0, it is ",
+           in.synthetic_lora_rank, ", where share_image_of is set");
+    }
+    if (in.share_image_of->engine != engine.engine)
+      fail(Status::kInvalidArgument, "share_image_of is an adapter of another engine");
+    options.image_of_id = in.share_image_of->adapter->id;
+  } else if (in.synthetic_lora_rank > 0) {
     if (in.path)
       fail(Status::kInvalidArgument, "path must be null where synthetic_lora_rank is set");
     constexpr uint32_t kLargestRank = 65536;
@@ -56,7 +64,7 @@ slora_adapter* slora_adapter_load(slora_engine* engine, const slora_adapter_opti
     const slora_adapter_options in = capi::read_struct(options, "options");
     capi::CallerProgress progress(in.progress);
     auto* handle = new slora_adapter{
-        engine->engine, engine->engine->load_adapter(capi::read_options(in), &progress)};
+        engine->engine, engine->engine->load_adapter(capi::read_options(*engine, in), &progress)};
     capi::count_handle("slora_adapter", 1);
     return handle;
   });

@@ -20,6 +20,11 @@ engine::EngineOptions read_options(const slora_engine_options& in) {
   options.max_batch_rows = in.max_batch_rows;
   options.max_context = in.max_context;
   options.check_every_step = in.check_every_step != 0;
+  if (in.eviction_policy < SLORA_EVICTION_DEFAULT || in.eviction_policy > SLORA_EVICTION_COST) {
+    fail(Status::kInvalidArgument, "eviction_policy is ", in.eviction_policy, ", the limit is ",
+         static_cast<int>(SLORA_EVICTION_DEFAULT), "..", static_cast<int>(SLORA_EVICTION_COST));
+  }
+  options.eviction = static_cast<adapter::EvictionKind>(in.eviction_policy);
 #if defined(SLORA_CHECK_EVERY_STEP)
   options.check_every_step = true;
 #endif

@@ -79,6 +79,7 @@ void walk_engine(Io& io, Options& engine) {
   io.field(engine.max_batch_rows);
   io.field(engine.max_context);
   io.field(engine.check_every_step);
+  io.field(engine.eviction);
 }
 
 template <typename Io, typename Options>
@@ -88,6 +89,7 @@ void walk_adapter(Io& io, Options& adapter) {
   io.field(adapter.synthetic_lora_rank);
   io.field(adapter.synthetic_modules);
   io.field(adapter.is_pinned);
+  io.field(adapter.image_of_id);
 }
 
 template <typename Io, typename AnyCommand>

@@ -19,6 +19,9 @@ using core::Status;
 // Two: the step that runs and the one that was submitted while it runs (run-ahead by one).
 constexpr int kStepsInFlight = 2;
 
+// Of modules: where ranks exchange their shares of lora_rank, A has a table beside that of B.
+constexpr uint64_t kTablesAnAdapter = 2;
+
 uint32_t checked(const char* name, uint32_t value, uint32_t fallback, uint32_t low, uint32_t high) {
   if (value == 0) return std::min(std::max(fallback, low), high);
   if (value < low || value > high) {
@@ -95,8 +98,9 @@ memory::ArenaGeometry geometry_of(const EngineOptions& options, const EngineLimi
 // Deltas add up and scale; a factor on the base's own output, or a matrix in place of the base's,
 // do not.
 void refuse_undefined_sum(const adapter::Adapter& adapter, size_t num_adapters, float weight) {
-  if (adapter.exclusive.empty() || (num_adapters == 1 && weight == 1.0f)) return;
-  core::fail(Status::kUnsupported, "adapter ", adapter.id, " has ", adapter.exclusive,
+  const std::string& exclusive = adapter.content->exclusive;
+  if (exclusive.empty() || (num_adapters == 1 && weight == 1.0f)) return;
+  core::fail(Status::kUnsupported, "adapter ", adapter.id, " has ", exclusive,
              ", which has no defined sum with other adapters or weights other than 1");
 }
 
@@ -119,10 +123,14 @@ Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options,
                limits_.max_batch_tokens, limits_.max_batch_rows, parallel()),
       compute_(model_->backend.device, device::StreamKind::kCompute),
       upload_(model_->backend.device, device::StreamKind::kCopy),
-      residency_(pool_, arena_, model_->backend.device),
+      residency_(pool_, arena_, model_->backend.device, options.eviction),
       history_stride_(limits_.max_context + 1),
       prompt_staging_(model_->backend.device, device::MemoryKind::kPinned,
-                      static_cast<uint64_t>(history_stride_) * sizeof(int32_t)) {
+                      static_cast<uint64_t>(history_stride_) * sizeof(int32_t)),
+      table_staging_(model_->backend.device, device::MemoryKind::kPinned,
+                     kTablesAnAdapter * static_cast<uint64_t>(model_->config.num_layers) *
+                         static_cast<uint64_t>(model_->modules.num_modules()) *
+                         sizeof(core::LoraModule)) {
   const auto& device = model_->backend.device;
   history_ = device::Buffer(device, device::MemoryKind::kDevice,
                             static_cast<uint64_t>(limits_.max_sequences) *
@@ -289,7 +297,7 @@ Status Engine::create_sequence(const SequenceOptions& options) {
     tell(std::move(command));
   }
   free_slots_.pop_back();
-  for (const SequenceAdapter& use : sequence->adapters) ++use.adapter->num_sequences;
+  for (const SequenceAdapter& use : sequence->adapters) residency_.hold(*use.adapter);
   sequences_.emplace(options.sequence_id, std::move(sequence));
   return Status::kOk;
 }
@@ -316,7 +324,7 @@ void Engine::destroy_sequence(Sequence& sequence) {
   release_pages(sequence);
   free_slots_.push_back(sequence.slot);
   for (const SequenceAdapter& use : sequence.adapters) {
-    --use.adapter->num_sequences;
+    residency_.let_go(*use.adapter);
     forget_if_unused(*use.adapter);
   }
   sequence.adapters.clear();
@@ -418,6 +426,9 @@ std::string Engine::broken_invariant() const {
   for (const auto& [id, adapter] : adapters_)
     hold(adapter->pages, memory::PageOwner::kAdapter, "adapter", id);
   if (!wrong_owner.empty()) return wrong_owner;
+  std::vector<const adapter::Adapter*> adapters;
+  for (const auto& [id, adapter] : adapters_) adapters.push_back(adapter.get());
+  if (!residency_.is_valid(adapters, &why)) return why;
   for (int32_t page = 0; page < pool_.num_pages(); ++page) {
     if (held[static_cast<size_t>(page)] != pool_.num_references(page)) {
       return core::str_cat("page ", page, " has ", pool_.num_references(page),

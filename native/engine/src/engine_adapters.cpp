@@ -48,6 +48,30 @@ std::shared_ptr<adapter::Adapter> Engine::load_adapter(const AdapterOptions& opt
 
 std::unique_ptr<PackedAdapter> Engine::pack_adapter(const AdapterOptions& options,
                                                     model::LoadProgress* progress) {
+  auto packed = std::make_unique<PackedAdapter>();
+  if (options.image_of_id != 0) {
+    packed->content = content_of(options.image_of_id);
+  } else {
+    packed->content = make_content(options, progress, packed->host_bytes);
+  }
+  packed->table = upload_table(packed->content->image.layout().modules);
+  return packed;
+}
+
+std::shared_ptr<adapter::AdapterContent> Engine::content_of(uint64_t adapter_id) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto it = adapters_.find(adapter_id);
+  if (it == adapters_.end() || !it->second->is_open) {
+    core::fail(Status::kInvalidArgument, "share_image_of is adapter ", adapter_id,
+               ", which is unloaded");
+  }
+  return it->second->content;
+}
+
+// Reads and packs; its bytes are in the budget when it returns.
+std::shared_ptr<adapter::AdapterContent> Engine::make_content(const AdapterOptions& options,
+                                                              model::LoadProgress* progress,
+                                                              HostBytes& out_host_bytes) {
   adapter::AdapterSource source =
       options.synthetic_lora_rank > 0
           ? adapter::synthetic_adapter(model_->modules, options.synthetic_seed,
@@ -70,16 +94,14 @@ std::unique_ptr<PackedAdapter> Engine::pack_adapter(const AdapterOptions& option
   const uint64_t wide_bytes = adapter::wide_image_bytes(source, pages.dtype);
   // Taken before packing, so that loads beside each other cannot pass the budget together.
   // On a group, rank 0's budget is everybody's.
-  HostBytes host_bytes(host_adapter_bytes_, follows() ? 0 : host_adapter_budget_,
-                       layout.image_bytes + wide_bytes);
+  out_host_bytes = HostBytes(host_adapter_bytes_, follows() ? 0 : host_adapter_budget_,
+                             layout.image_bytes + wide_bytes);
   adapter::PackedImage image = adapter::pack_image(
       source, model_->modules, pages, std::make_shared<PinnedImages>(model_->backend.device),
       progress, min_pages);
-  device::Buffer table = upload_table(image.layout().modules);
-  device::Buffer wide_block = upload_wide(source, wide_bytes);
-  return std::make_unique<PackedAdapter>(PackedAdapter{std::move(host_bytes), std::move(image),
-                                                       std::move(table), std::move(wide_block),
-                                                       source.exclusive});
+  return std::make_shared<adapter::AdapterContent>(std::move(image),
+                                                   upload_wide(source, wide_bytes),
+                                                   source.exclusive);
 }
 
 std::shared_ptr<adapter::Adapter> Engine::register_adapter(const AdapterOptions& options,
@@ -90,14 +112,16 @@ std::shared_ptr<adapter::Adapter> Engine::register_adapter(const AdapterOptions&
 
 std::shared_ptr<adapter::Adapter> Engine::enter(const AdapterOptions& options,
                                                 PackedAdapter packed) {
-  auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_, std::move(packed.image),
-                                                   std::move(packed.table), model_->backend.device);
-  loaded->is_pinned = options.is_pinned;
-  loaded->wide_block = std::move(packed.wide_block);
-  loaded->exclusive = std::move(packed.exclusive);
+  const std::shared_ptr<adapter::AdapterContent>& content = packed.content;
+  auto loaded = std::make_shared<adapter::Adapter>(
+      next_adapter_id_, content, std::move(packed.table), model_->backend.device);
+  residency_.set_pinned(*loaded, options.is_pinned);
   adapters_.emplace(loaded->id, loaded);
   ++next_adapter_id_;
   packed.host_bytes.keep();
+  // Who shared its image may have gone meanwhile, and taken the image out of the count.
+  if (content->num_adapters++ == 0 && options.image_of_id != 0)
+    host_adapter_bytes_ += content->held_bytes();
   return loaded;
 }
 
@@ -130,11 +154,11 @@ std::shared_ptr<adapter::Adapter> Engine::load_adapter_on_all(const AdapterOptio
 
 device::Buffer Engine::upload_table(const std::vector<core::LoraModule>& modules) {
   const uint64_t bytes = modules.size() * sizeof(core::LoraModule);
-  device::Buffer staging(model_->backend.device, device::MemoryKind::kPinned, bytes);
   device::Buffer table(model_->backend.device, device::MemoryKind::kDevice, bytes);
-  std::memcpy(staging.data(), modules.data(), bytes);
   const std::lock_guard<std::mutex> lock(upload_mutex_);
-  upload_.copy(table.data(), staging.data(), bytes);
+  SLORA_CHECK(bytes <= table_staging_.bytes());
+  std::memcpy(table_staging_.data(), modules.data(), bytes);
+  upload_.copy(table.data(), table_staging_.data(), bytes);
   upload_.synchronize();
   return table;
 }
@@ -159,7 +183,7 @@ void Engine::unload_adapter(const std::shared_ptr<adapter::Adapter>& adapter) {
 
 void Engine::set_pinned(adapter::Adapter& adapter, bool is_pinned) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  adapter.is_pinned.store(is_pinned);
+  residency_.set_pinned(adapter, is_pinned);
   if (leads()) tell({.kind = CommandKind::kSetPinned, .id = adapter.id, .is_pinned = is_pinned});
 }
 
@@ -175,7 +199,7 @@ void Engine::forget_if_unused(adapter::Adapter& adapter) {
   const auto it = adapters_.find(adapter.id);
   if (it == adapters_.end()) return;
   residency_.drop(adapter);
-  host_adapter_bytes_ -= adapter.held_bytes();
+  if (--adapter.content->num_adapters == 0) host_adapter_bytes_ -= adapter.content->held_bytes();
   adapters_.erase(it);
 }
 

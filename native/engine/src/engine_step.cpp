@@ -102,10 +102,8 @@ void Engine::resolve_rows(std::span<const PlanRow> rows, Step& step) {
     for (const SequenceAdapter& use : sequence.adapters) {
       step.lora_t_floats += int64_t{row.num_tokens} * kernels::kMaxFusedModules *
                             use.adapter->image.layout().max_lora_rank;
-      if (std::find(step.adapters.begin(), step.adapters.end(), use.adapter.get()) ==
-          step.adapters.end()) {
-        step.adapters.push_back(use.adapter.get());
-      }
+      if (use.adapter->last_plan != num_plans_) step.adapters.push_back(use.adapter.get());
+      use.adapter->last_plan = num_plans_;
     }
     step.rows.push_back({row, &sequence, {}});
   }
@@ -146,16 +144,21 @@ int64_t Engine::packed_room(const Step& step) const {
 Status Engine::reserve(Step& step) {
   // Adapters of this plan are no candidates for eviction while it is being reserved.
   struct PlanMark {
-    explicit PlanMark(std::vector<adapter::Adapter*>& list) : adapters(list) { set(true); }
+    PlanMark(adapter::ResidencyCache& cache, std::vector<adapter::Adapter*>& list)
+        : residency(cache), adapters(list) {
+      set(true);
+    }
     ~PlanMark() { set(false); }
     void set(bool value) {
-      for (adapter::Adapter* adapter : adapters) adapter->is_in_plan = value;
+      for (adapter::Adapter* adapter : adapters) residency.set_in_plan(*adapter, value);
     }
+    adapter::ResidencyCache& residency;
     std::vector<adapter::Adapter*>& adapters;
-  } mark(step.adapters);
+  } mark(residency_, step.adapters);
   residency_.poll();
 
   Need need;
+  int32_t other_loads = residency_.num_loading_pages();
   for (const Step::Row& row : step.rows) {
     const int32_t pages =
         arena_.geometry().pages_for_tokens(int64_t{row.plan.first_token} + row.plan.num_tokens);
@@ -163,11 +166,16 @@ Status Engine::reserve(Step& step) {
   }
   for (const adapter::Adapter* adapter : step.adapters) {
     if (adapter->residency == adapter::Residency::kHost) need.adapter_pages += adapter->num_pages();
+    if (adapter->residency == adapter::Residency::kLoading) other_loads -= adapter->num_pages();
   }
   const int32_t needed = need.kv_pages + need.adapter_pages;
   if (pool_.num_free() < needed) {
     const int32_t available = pool_.num_free() + residency_.num_evictable_pages();
-    if (available < need.kv_pages) return Status::kDeferredPages;
+    if (available < need.kv_pages) {
+      // Loads that end soon make their pages takeable: no reason to preempt anybody.
+      return available + other_loads >= need.kv_pages ? Status::kDeferredAdapter
+                                                      : Status::kDeferredPages;
+    }
     if (available < needed) return Status::kDeferredAdapter;
     SLORA_CHECK(residency_.evict_until(needed));
   }
@@ -182,24 +190,24 @@ Status Engine::reserve(Step& step) {
   }
   for (adapter::Adapter* adapter : step.adapters) {
     if (adapter->residency == adapter::Residency::kHost) {
-      SLORA_CHECK(residency_.try_load(*adapter));
+      SLORA_CHECK(residency_.try_load(*adapter, adapter::LoadUrgency::kNow));
     } else {
-      residency_.touch(*adapter);
+      residency_.touch();
     }
   }
   return Status::kOk;
 }
 
-// Loads what fits into free pages and those of colder adapters; a prefetch that does not fit is
-// simply not made.
+// Loads what fits into free pages and those of adapters that nobody needs soon, and leaves every
+// sequence a page to grow by; a prefetch that does not fit is simply not made.
 void Engine::prefetch(std::span<const uint64_t> adapter_ids) {
+  wanted_.clear();
   for (const uint64_t adapter_id : adapter_ids) {
     const auto it = adapters_.find(adapter_id);
-    if (it == adapters_.end() || it->second->residency != adapter::Residency::kHost) continue;
-    adapter::Adapter& adapter = *it->second;
-    if (pool_.num_free() + residency_.num_idle_pages() < adapter.num_pages()) continue;
-    if (residency_.evict_until(adapter.num_pages())) residency_.try_load(adapter);
+    if (it != adapters_.end()) wanted_.push_back(it->second.get());
   }
+  residency_.set_wanted(wanted_);
+  residency_.load_wanted(static_cast<int32_t>(sequences_.size()));
 }
 
 void Engine::launch(Step& step) {
@@ -234,12 +242,14 @@ void Engine::launch(Step& step) {
     input.bias_values = sequence.bias_values;
     step.inputs.push_back(input);
   }
-  for (adapter::Adapter* adapter : step.adapters) residency_.order_after_load(*adapter, compute_);
   batch::Batch batch{};
   if (!launch_shape(step, batch)) {
     batch = step.staging.pack(step.inputs, arena_.geometry().tokens_per_page,
                               model_->modules.num_modules(), compute_, step.outputs);
-    forward_.run(compute_, batch, {history_.as<int32_t>(), history_stride_});
+    forward_.run(compute_, batch, {history_.as<int32_t>(), history_stride_}, [&](int32_t layer) {
+      for (const adapter::Adapter* adapter : step.adapters)
+        residency_.order_layer(*adapter, layer, compute_);
+    });
     sample(batch);
   }
   for (size_t i = 0; i < step.rows.size(); ++i) step.rows[i].output = step.outputs[i];
@@ -267,6 +277,10 @@ bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
                                   std::max<uint64_t>(2 * bytes, 1 << 20));
     SLORA_CHECK(pack());
   }
+  // A recording has no place for waits. By the time that an adapter's row decodes, its prompt has
+  // waited for nearly every load.
+  for (const adapter::Adapter* adapter : step.adapters)
+    residency_.order_after_load(*adapter, compute_);
   graphs_->run(*shape, compute_, [&] {
     forward_.run(compute_, out_batch, {history_.as<int32_t>(), history_stride_});
     sample(out_batch);
@@ -331,7 +345,7 @@ void Engine::commit(Step& step) {
     if (row.plan.wants_sample) ++row.sequence->num_tokens;
     ++row.sequence->num_in_flight;
   }
-  for (adapter::Adapter* adapter : step.adapters) ++adapter->num_in_flight;
+  for (adapter::Adapter* adapter : step.adapters) residency_.begin_step(*adapter);
   num_tokens_ += static_cast<uint64_t>(step.num_tokens);
   step.step_idx = newest_++;
 }
@@ -404,7 +418,7 @@ void Engine::collect(StepView& out_view) {
     out_view.rows.push_back(view);
     --row.sequence->num_in_flight;
   }
-  for (adapter::Adapter* adapter : step.adapters) --adapter->num_in_flight;
+  for (adapter::Adapter* adapter : step.adapters) residency_.end_step(*adapter);
   // Before sequences leave: a sequence may be the last to hold an adapter that the step names by
   // pointer.
   for (adapter::Adapter* adapter : step.adapters) forget_if_unused(*adapter);

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "slora/adapter/packed_image.hpp"
+#include "slora/adapter/adapter.hpp"
 #include "slora/device/device.hpp"
 
 namespace slora::engine {
@@ -13,6 +13,7 @@ namespace slora::engine {
 // Bytes of the host adapter budget, given back unless the adapter is registered.
 class HostBytes {
  public:
+  HostBytes() = default;
   // kOutOfMemory if `budget` (0: none) has no room.
   HostBytes(std::atomic<uint64_t>& used, uint64_t budget, uint64_t bytes) : bytes_(bytes) {
     uint64_t before = used.load();
@@ -26,23 +27,29 @@ class HostBytes {
   }
   HostBytes(HostBytes&& other) noexcept
       : used_(std::exchange(other.used_, nullptr)), bytes_(other.bytes_) {}
-  HostBytes& operator=(HostBytes&&) = delete;
-  ~HostBytes() {
-    if (used_) used_->fetch_sub(bytes_);
+  HostBytes& operator=(HostBytes&& other) noexcept {
+    if (this == &other) return *this;
+    give_back();
+    used_ = std::exchange(other.used_, nullptr);
+    bytes_ = other.bytes_;
+    return *this;
   }
+  ~HostBytes() { give_back(); }
   void keep() { used_ = nullptr; }
 
  private:
+  void give_back() {
+    if (used_) used_->fetch_sub(bytes_);
+  }
+
   std::atomic<uint64_t>* used_ = nullptr;
-  uint64_t bytes_;
+  uint64_t bytes_ = 0;
 };
 
 struct PackedAdapter {
   HostBytes host_bytes;
-  adapter::PackedImage image;
+  std::shared_ptr<adapter::AdapterContent> content;
   device::Buffer table;
-  device::Buffer wide_block;
-  std::string exclusive;
 };
 
 }  // namespace slora::engine

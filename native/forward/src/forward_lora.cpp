@@ -25,10 +25,19 @@ void ForwardPass::lora_embed(void* stream, const batch::Batch& batch,
   expect_launched(backend_.kernels->lora_embed(stream, &params), "lora_embed");
 }
 
+kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch,
+                                           const LoraGroup& group) const {
+  kernels::LoraBatch lora = batch.lora;
+  // What ranks exchange is laid out by segments.
+  if (!group.fits_pieces || parallel_.exchanges_lora())
+    lora.max_shrink_pieces = lora.max_expand_pieces = 0;
+  return lora;
+}
+
 void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
                               int32_t layer_idx, const void* x, int64_t x_stride) {
   kernels::LoraShrinkParams shrink{};
-  shrink.batch = batch.lora;
+  shrink.batch = lora_batch(batch, group);
   shrink.x = x;
   shrink.x_stride = x_stride;
   shrink.activation_dtype = activation_dtype_;
@@ -80,7 +89,7 @@ void ForwardPass::lora_exchange(void* stream, const batch::Batch& batch, MatrixK
 void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
                               int32_t layer_idx, void* y, int64_t y_stride) {
   kernels::LoraExpandParams expand{};
-  expand.batch = batch.lora;
+  expand.batch = lora_batch(batch, group);
   expand.t = lora_t_.as<float>();
   expand.y = y;
   expand.y_stride = y_stride;

@@ -13,6 +13,13 @@ namespace slora::forward {
 using model::MatrixKind;
 using model::VectorKind;
 
+namespace {
+
+// What the kernels of pieces move at once.
+constexpr int64_t kPieceElems = 8;
+
+}  // namespace
+
 ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& arena,
                          int32_t max_context, int32_t max_batch_tokens, int32_t max_outputs,
                          TensorParallel parallel)
@@ -20,6 +27,11 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
   const model::ModelConfig& config = *model_.config;
   activation_dtype_ = backend_.kernels->activation_dtype(model_.weights->dtype());
 
+  // Both halves of a LoRA update must be able to take the batch's pieces, or neither takes them.
+  const auto fits_pieces = [&](int64_t dim) {
+    const int64_t page_elems = arena_.geometry().page_elems;
+    return dim % kPieceElems == 0 && dim <= page_elems && page_elems % kPieceElems == 0;
+  };
   for (int32_t i = 0; i < model_.modules->num_modules(); ++i) {
     const model::LinearModule& module = model_.modules->modules[static_cast<size_t>(i)];
     LoraGroup& group = groups_[static_cast<size_t>(module.group)];
@@ -34,6 +46,8 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
       group.expand_offset[group.count] += own.begin;
     }
     group.in_dim = module.in_dim;
+    group.fits_pieces &= fits_pieces(module.in_dim) && fits_pieces(module.out_dim) &&
+                         module.column_offset % kPieceElems == 0;
     ++group.count;
   }
 
@@ -117,10 +131,12 @@ void ForwardPass::make_room(const Room& room) {
   }
 }
 
-void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history) {
+void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history,
+                      const LayerHook& before_layer) {
   SLORA_CHECK(!needs_more_room({batch.num_outputs, batch.lora_t_floats, 0}));
   embed(stream.handle(), batch, history);
   for (int32_t layer_idx = 0; layer_idx < model_.config->num_layers; ++layer_idx) {
+    if (before_layer) before_layer(layer_idx);
     attention_half(stream.handle(), batch, layer_idx);
     mlp_half(stream.handle(), batch, layer_idx);
   }
@@ -295,6 +311,8 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   attention.window = config.windows[static_cast<size_t>(layer_idx)];
   attention.max_row_tokens = batch.max_row_tokens;
   attention.max_context = batch.max_context;
+  attention.num_long_rows = batch.num_long_rows;
+  attention.num_long_tokens = batch.num_long_tokens;
   attention.workspace = attention_workspace_.data();
   expect_launched(backend_.kernels->attention(stream, &attention), "attention");
 

@@ -1,4 +1,5 @@
 // Adapters come, go and change while requests run.
+using SLoRA.Engine.Native;
 using SLoRA.Engine.Tests.Fakes;
 
 namespace SLoRA.Engine.Tests;
@@ -122,6 +123,29 @@ public class AdapterCatalogTests
     [InlineData("a\n", false)]
     [InlineData("a/", false)]
     public void Names_are_what_a_url_and_a_log_can_show(string name, bool valid) => Assert.Equal(valid, AdapterSource.IsValidName(name));
+
+    [Fact]
+    public async Task Synthetic_adapters_share_images_in_turn_and_come_all_or_none()
+    {
+        await using var test = TestEngine.Start();
+        var made = new SyntheticAdapters(10, [8, 16, 32]) { NamePrefix = "s", DistinctImages = 5, Seed = 7, TargetModules = ["q", "v"] };
+        Assert.Equal(6, made.NumImages);
+        await test.Engine.Adapters.LoadSyntheticAsync(made);
+        Assert.Equal(Enumerable.Range(0, 10).Select(made.NameOf), test.Engine.Adapters.Adapters.Select(adapter => adapter.Name));
+        Assert.Equal(10, test.Engine.Adapters.Adapters.Select(adapter => adapter.Id).Distinct().Count());
+        var images = test.Native.LoadedImages.OfType<AdapterImage.Synthetic>().OrderBy(image => image.Seed).ToArray();
+        Assert.Equal([8, 16, 32, 8, 16, 32], images.Select(image => image.LoraRank));
+        Assert.Equal([7UL, 8UL, 9UL, 10UL, 11UL, 12UL], images.Select(image => image.Seed));
+        Assert.Equal(4, test.Native.LoadedImages.OfType<AdapterImage.Shared>().Count());
+        Assert.Equal(3, (await test.GenerateAsync(With("s9", 3))).Count);
+
+        var taken = await Assert.ThrowsAsync<RequestInvalidException>(() => test.Engine.Adapters.LoadSyntheticAsync(new SyntheticAdapters(30, [8]) { NamePrefix = "s" }));
+        Assert.Contains("'s0' is loaded already", taken.Message, StringComparison.Ordinal);
+        Assert.Equal(10, test.Engine.Adapters.Adapters.Count);
+        Assert.Equal(30, test.Native.DisposedAdapters.Count);
+        await Assert.ThrowsAsync<RequestInvalidException>(() => test.Engine.Adapters.LoadSyntheticAsync(new SyntheticAdapters(0, [8])));
+        await Assert.ThrowsAsync<RequestInvalidException>(() => test.Engine.Adapters.LoadSyntheticAsync(new SyntheticAdapters(1, [])));
+    }
 
     [Fact]
     public async Task Adapters_load_and_unload_under_load_and_nothing_is_left()

@@ -72,6 +72,22 @@ public sealed class NativeLoadTests
     }
 
     [Fact]
+    public void Adapters_share_one_host_image()
+    {
+        using NativeModel model = NativeTestLibrary.LoadModel();
+        using NativeEngine engine = NativeTestLibrary.CreateEngine(model);
+        NativeAdapter first = NativeTestLibrary.LoadAdapter(engine, new NativeAdapterLoadOptions { SyntheticLoraRank = 8 });
+
+        using NativeAdapter second = NativeTestLibrary.LoadAdapter(engine, new NativeAdapterLoadOptions { ShareImageOf = first });
+
+        Assert.NotEqual(first.Id, second.Id);
+        Assert.Equal(first.GetInfo().ImageBytes, engine.GetCounters().HostAdapterBytes);
+        first.Dispose();
+        Assert.Equal(second.GetInfo().ImageBytes, engine.GetCounters().HostAdapterBytes);
+        Assert.Throws<ObjectDisposedException>(() => NativeTestLibrary.LoadAdapter(engine, new NativeAdapterLoadOptions { ShareImageOf = first }));
+    }
+
+    [Fact]
     public void An_adapter_needs_files_or_a_rank()
     {
         using NativeModel model = NativeTestLibrary.LoadModel();

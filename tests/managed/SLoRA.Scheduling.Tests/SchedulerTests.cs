@@ -178,7 +178,7 @@ public class SchedulerTests
     }
 
     [Fact]
-    public void Adapters_of_waiting_requests_are_prefetched_in_their_order_and_once()
+    public void Adapters_of_waiting_requests_are_named_in_their_order_and_once_resident_or_not()
     {
         var drive = new Drive(Limits(rows: 1));
         drive.Arrive(1, Prompt(4, 9));
@@ -186,7 +186,7 @@ public class SchedulerTests
         drive.Arrive(3, Prompt(4, 4, 5, 7));
         Assert.Equal([7UL, 5UL], Step(drive.Scheduler).Prefetch.ToArray());
         drive.Scheduler.Adapters.Loaded(7);
-        Assert.Equal([5UL], Step(drive.Scheduler).Prefetch.ToArray());
+        Assert.Equal([7UL, 5UL], Step(drive.Scheduler).Prefetch.ToArray());
     }
 
     [Fact]

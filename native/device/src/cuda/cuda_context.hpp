@@ -49,4 +49,7 @@ int32_t launch_status();
 
 const DeviceApi* cuda_device_api();
 
+// page_copy.cu
+int32_t copy_pages(void* stream, const PageCopy* copy, ApiError* error);
+
 }  // namespace slora::device::cuda

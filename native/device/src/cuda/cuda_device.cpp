@@ -288,6 +288,7 @@ constexpr DeviceApi make_table() {
   api.graph_end = graph_end;
   api.graph_launch = graph_launch;
   api.graph_destroy = graph_destroy;
+  api.copy_pages = copy_pages;
   return api;
 }
 

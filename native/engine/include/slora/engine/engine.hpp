@@ -36,6 +36,7 @@ struct EngineOptions {
   uint32_t max_context = 0;
   bool check_every_step = false;
   int32_t num_pages = 0;  // > 0: what a group's ranks have agreed on, in place of pool_bytes
+  adapter::EvictionKind eviction = adapter::EvictionKind::kDefault;
 };
 
 // The limits in force, after defaults.
@@ -74,6 +75,7 @@ struct AdapterOptions {
   uint32_t synthetic_lora_rank = 0;  // > 0: synthetic
   uint32_t synthetic_modules = 0;
   bool is_pinned = false;
+  uint64_t image_of_id = 0;  // not 0: the new adapter shares that one's content
 };
 
 struct AdapterState {
@@ -107,6 +109,7 @@ struct StepNeeds {
 class GraphCache;
 struct Command;
 struct PackedAdapter;
+class HostBytes;
 struct ResultLayout;
 
 class Engine {
@@ -214,6 +217,10 @@ class Engine {
   std::string broken_invariant() const;
   device::Buffer upload_wide(const adapter::AdapterSource& source, uint64_t bytes);
   device::Buffer upload_table(const std::vector<core::LoraModule>& modules);
+  std::shared_ptr<adapter::AdapterContent> content_of(uint64_t adapter_id) const;
+  std::shared_ptr<adapter::AdapterContent> make_content(const AdapterOptions& options,
+                                                        model::LoadProgress* progress,
+                                                        HostBytes& out_host_bytes);
   Step& oldest() { return *steps_[oldest_ % steps_.size()]; }
 
   std::shared_ptr<Model> model_;
@@ -240,9 +247,11 @@ class Engine {
   std::unordered_map<uint64_t, std::unique_ptr<Sequence>> sequences_;  // those the caller may name
   std::vector<std::unique_ptr<Sequence>> leaving_;                     // released, still in flight
   std::vector<int32_t> free_slots_;
-  device::Buffer history_;  // int32 [max_sequences, history_stride_]
+  std::vector<adapter::Adapter*> wanted_;  // scratch of prefetch
+  device::Buffer history_;                 // int32 [max_sequences, history_stride_]
   int64_t history_stride_;
   device::Buffer prompt_staging_;
+  device::Buffer table_staging_;  // one adapter's module table on its way to the device
   device::Buffer
       sampled_;  // ResultLayout on the device; each step copies it out before the next one writes
   device::Buffer sample_workspace_;

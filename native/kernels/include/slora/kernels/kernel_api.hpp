@@ -200,6 +200,9 @@ struct AttentionParams {
   int32_t max_row_tokens = 0;  // tokens of one row of this batch; 0: not known
   int32_t max_context = 0;     // positions of one sequence; 0: page_table_stride pages
   void* workspace = nullptr;   // attention_workspace_bytes(...)
+  // Rows of more than one token and their tokens, which shape the launch; -1: not known.
+  int32_t num_long_rows = -1;
+  int32_t num_long_tokens = 0;
 };
 
 enum class Activation : int32_t { kSilu = 0, kGeluTanh = 1 };
@@ -234,6 +237,24 @@ struct LoraAdapterRef {
   const WideModule* wide = nullptr;  // [2] embedding, head; null: neither
 };
 
+// A segment of few rows, or (shrink) at most kPieceRanks ranks of one entry of it, as one unit of
+// work that names all it needs: a large decode batch has hundreds, and looking each up through the
+// tables would take longer than reading its weights.
+inline constexpr int32_t kPieceTokens = 4;  // rows of a segment that goes in pieces
+inline constexpr int32_t kPieceRanks = 16;
+struct alignas(16) LoraPiece {
+  const core::LoraModule* modules;  // of the (first) entry's adapter
+  int64_t t_offset;                 // of the (first) entry
+  int32_t page_offset;              // of its adapter
+  int32_t t_stride;
+  float weight;
+  int32_t first_token;
+  int32_t num_rows;    // of the segment, 1..kPieceTokens
+  int32_t rank_begin;  // shrink: ranks [rank_begin, rank_begin + kPieceRanks)
+  int32_t entry_begin;
+  int32_t entry_end;  // expand: entries after the first are looked up
+};
+
 // The adapters of one batch, cut into segments. Rows without an adapter are in no segment and cost
 // nothing. The intermediate of entry e, fused module j, row i of its segment (rows_in_segment
 // rows):
@@ -252,6 +273,19 @@ struct LoraBatch {
   int32_t num_tokens = 0;          // of the whole batch, rows without adapters included
   int32_t max_segment_tokens = 0;  // tokens of one segment
   int32_t max_lora_rank = 0;       // of any module of any adapter in the batch
+  // Segments of at most kPieceTokens rows, once more, in pieces and most bytes first; a backend may
+  // take them instead. They are given only where every dimension and the page are a multiple of
+  // 8 elements, and no row of A or B is longer than a page. max_..: bounds as above; 0: there are
+  // none. Then segments of more rows, which come first, are num_long_segments with num_long_tokens
+  // rows, or unknown (-1).
+  const LoraPiece* shrink_pieces = nullptr;
+  const LoraPiece* expand_pieces = nullptr;
+  const int32_t* num_pieces = nullptr;  // [2] shrink, expand
+  int32_t max_shrink_pieces = 0;
+  int32_t max_expand_pieces = 0;
+  int32_t num_long_segments = -1;
+  int32_t num_long_tokens = 0;
+  int32_t min_segment_tokens = 0;  // segments of fewer rows are passed over
 };
 
 // MBGMV / MBGMM, first half.

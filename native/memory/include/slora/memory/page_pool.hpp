@@ -3,13 +3,16 @@
 //
 // KV pages and adapter pages share one free list, so a burst of long prompts can borrow the room
 // that idle adapters hold and give it back. Pages are reference-counted: a page that several
-// sequences share goes with the last of them.
+// sequences share goes with the last of them. KV takes the lowest free pages and adapters the
+// highest run, so that the many single pages of KV do not break up what adapters are copied into.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "slora/memory/free_runs.hpp"
 
 namespace slora::memory {
 
@@ -21,11 +24,12 @@ class PagePool {
   explicit PagePool(int32_t num_pages);
 
   int32_t num_pages() const { return static_cast<int32_t>(owner_.size()); }
-  int32_t num_free() const { return num_free_; }
+  int32_t num_free() const { return free_.num_free(); }
   int32_t num_owned(PageOwner owner) const { return num_owned_[static_cast<size_t>(owner)]; }
 
   // Takes out_pages.size() pages for `owner` with one reference each, or takes none and returns
-  // false. O(pages taken).
+  // false. Ascending; for adapters in as few runs of neighbours as a greedy choice of the longest
+  // finds. O(pages taken * log pages).
   bool try_acquire(PageOwner owner, std::span<int32_t> out_pages);
 
   // One more reference on a page that is in use.
@@ -43,11 +47,11 @@ class PagePool {
   bool is_valid(std::string* why) const;
 
  private:
+  void take_runs(std::span<int32_t> out_pages);
+
   std::vector<PageOwner> owner_;
   std::vector<int32_t> references_;
-  // A stack: the page freed last is taken first, while its lines may still be in cache.
-  std::vector<int32_t> free_;
-  int32_t num_free_ = 0;
+  FreeRuns free_;
   int32_t num_owned_[3] = {0, 0, 0};
 };
 
