@@ -72,7 +72,10 @@ struct BatchStaging::Layout {
     if (shape.max_lora_rank == 0) segments = 0;
     shrink_pieces = shape.has_pieces ? entries * rank_pieces(shape.max_lora_rank) : 0;
     expand_pieces = shape.has_pieces ? segments : 0;
-    long_segments = shape.has_long ? -1 : 0;
+    long_segments = shape.long_segments;
+    long_segment_tokens = shape.rows;
+    // They are all there are: a launch for fewer segments holds fewer blocks without work.
+    if (!shape.has_pieces && shape.long_segments > 0) segments = shape.long_segments;
     has_shape = true;
   }
 
@@ -515,8 +518,14 @@ void count_segments(std::span<const RowInput> rows, DecodeShape& shape) {
     while (end < sorted.size() &&
            compare_adapters(sorted[begin]->adapters, sorted[end]->adapters) == 0)
       ++end;
-    (is_short(static_cast<int64_t>(end - begin)) ? shape.has_pieces : shape.has_long) = true;
+    if (is_short(static_cast<int64_t>(end - begin))) {
+      shape.has_pieces = true;
+    } else {
+      ++shape.long_segments;
+    }
   }
+  if (shape.long_segments > 0)
+    shape.long_segments = std::min(power_of_two_above(shape.long_segments, 8), shape.rows);
 }
 
 }  // namespace

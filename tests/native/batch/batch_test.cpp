@@ -133,6 +133,43 @@ TEST_F(Fixture, CutsShortSegmentsOfALargeBatchIntoPieces) {
   }
 }
 
+TEST_F(Fixture, ShapesSayHowManySegmentsAreLong) {
+  const std::vector<int32_t> kv{1};
+  std::vector<RowInput> rows(40, row(0, 0, 1, kv, use_a, true, false));
+  const device::Buffer target(device, device::MemoryKind::kDevice, 1 << 20);
+  const auto pack_shaped = [&] {
+    const std::optional<DecodeShape> shape = decode_shape(rows, 64);
+    EXPECT_TRUE(shape);
+    Batch batch{};
+    uint64_t bytes = 0;
+    EXPECT_TRUE(staging.pack_shape(rows, *shape, 4, 7, stream, target, outputs, batch, bytes));
+    stream.synchronize();
+    return std::pair(*shape, batch.lora);
+  };
+  // One long segment and no other: no launch needs to look at more than the bound's eight.
+  const auto [alone, of_alone] = pack_shaped();
+  EXPECT_FALSE(alone.has_pieces);
+  EXPECT_EQ(alone.long_segments, 8);
+  EXPECT_EQ(of_alone.num_segments, 8);
+  EXPECT_EQ(of_alone.max_expand_pieces, 0);
+  EXPECT_EQ(of_alone.segment_end[0], 40);
+  EXPECT_EQ(of_alone.segment_end[1] - of_alone.segment_begin[1], 0);
+
+  rows.push_back(row(1, 0, 1, kv, use_b, true, false));
+  const auto [mixed, of_mixed] = pack_shaped();
+  EXPECT_TRUE(mixed.has_pieces);
+  EXPECT_EQ(of_mixed.num_long_segments, 8);
+  EXPECT_EQ(of_mixed.num_long_tokens, mixed.rows);
+  EXPECT_EQ(of_mixed.num_pieces[1], 1);
+  EXPECT_EQ(of_mixed.expand_pieces[0].first_token, 40);
+
+  rows.assign(40, row(0, 0, 1, kv, {}, true, false));
+  rows.push_back(row(1, 0, 1, kv, use_b, true, false));
+  const auto [few, of_few] = pack_shaped();
+  EXPECT_EQ(few.long_segments, 0);
+  EXPECT_EQ(of_few.num_long_segments, 0);
+}
+
 TEST_F(Fixture, CutsNoPiecesOfASmallBatch) {
   const std::vector<int32_t> kv{1};
   const std::vector<RowInput> rows(kLeastPieceTokens - 1, row(0, 0, 1, kv, use_a, true, false));

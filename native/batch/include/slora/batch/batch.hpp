@@ -59,13 +59,13 @@ struct Batch {
   const int32_t* row_offsets;     // [S + 1]
   const int32_t* page_table;      // [S, page_table_stride]
   int64_t page_table_stride;
-  int32_t max_row_tokens;                 // tokens of the longest row
-  int32_t max_context;                    // positions of the longest sequence
-  int32_t num_long_rows;                  // rows of more than one token
-  int32_t num_long_tokens;                // and their tokens
-  const int32_t* output_rows;             // [num_outputs] packed token indices
-  kernels::LoraBatch lora;                // num_segments 0: base model only
-  int64_t lora_t_floats;                  // size of the intermediate
+  int32_t max_row_tokens;      // tokens of the longest row
+  int32_t max_context;         // positions of the longest sequence
+  int32_t num_long_rows;       // rows of more than one token
+  int32_t num_long_tokens;     // and their tokens
+  const int32_t* output_rows;  // [num_outputs] packed token indices
+  kernels::LoraBatch lora;     // num_segments 0: base model only
+  int64_t lora_t_floats;       // size of the intermediate
   // Floats of one fused module of the intermediate in a packed share (kernels::LoraExchangeParams),
   // of `lora_parts` parts and of one; room for any batch of its shape, if it has one.
   int64_t lora_share_floats;
@@ -90,8 +90,8 @@ struct DecodeShape {
   int32_t max_lora_rank = 0;  // 0: no row has an adapter
   bool has_epilogue = false;
   uint32_t lora_modules = 0;
-  bool has_pieces = false;  // some segment goes in pieces
-  bool has_long = false;    // and some does not
+  bool has_pieces = false;    // some segment goes in pieces
+  int32_t long_segments = 0;  // most segments that do not
 
   bool operator==(const DecodeShape&) const = default;
 };
