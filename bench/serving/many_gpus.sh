@@ -101,7 +101,7 @@ if [[ " $wanted " == *" replay "* ]]; then
   if [ -n "${SLORA_CLI:-}" ]; then
     for size in "${sizes[@]}"; do
       status=0
-      timeout 1800 "$SLORA_CLI" bench --synthetic llama-70b --trace saturate-n1000-r60 --set 64,32,16,8 --tp "$size" --backend "$backend" \
+      timeout 1800 "$SLORA_CLI" bench --synthetic llama-70b --trace saturate-n1000-r60 --set 64,32,16,8 --distinct 32 --no-bound --tp "$size" --backend "$backend" \
         --json "$out/replay-70b-tp$size.json" >"$out/replay-70b-tp$size.log" 2>&1 || status=$?
       echo "replay 70b, $size ranks: status $status: $(tail -n 1 "$out/replay-70b-tp$size.log")"
       [ $status = 0 ] || grep -qE 'cannot allocate|memory|pool_bytes' "$out/replay-70b-tp$size.log" || failed=$((failed + 1))

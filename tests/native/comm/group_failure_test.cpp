@@ -46,7 +46,7 @@ TEST(Failure, AStalledRankIsNamedWhereTheStreamIsWaitedFor) {
   const std::string line =
       "rank 2 of 3 did not come to all_reduce 2 (10 f32) within the time limit of 300 ms";
   EXPECT_EQ(thrown, (std::vector<std::string>{line, line, ""}));
-  EXPECT_LT(Clock::now() - begin, std::chrono::milliseconds(10 * kLimitMs));
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(20));
 }
 
 TEST(Failure, AnEventBehindTheCollectiveTellsItToo) {
@@ -64,7 +64,9 @@ TEST(Failure, AnEventBehindTheCollectiveTellsItToo) {
 }
 
 TEST(Failure, ABrokenGroupFailsAtOnceEverywhere) {
-  auto groups = impatient_groups(3);
+  GroupOptions patient;
+  patient.time_limit_ms = 60'000;
+  auto groups = make_thread_groups(3, patient);
   groups[1]->abort("no memory left");
   const std::string line = "rank 1 of 3 gave up: no memory left";
   const auto begin = Clock::now();
@@ -77,7 +79,7 @@ TEST(Failure, ABrokenGroupFailsAtOnceEverywhere) {
     EXPECT_EQ(line_of([&] { group->broadcast_message(message, 0); }), line);
     EXPECT_EQ(line_of([&] { group->all_gather_messages(message); }), line);
   }
-  EXPECT_LT(Clock::now() - begin, std::chrono::milliseconds(kLimitMs));
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(10));
 }
 
 TEST(Failure, AnAbortWakesWhoWaits) {
@@ -101,7 +103,7 @@ TEST(Failure, AnAbortWakesWhoWaits) {
   });
   const std::string line = "rank 3 of 4 gave up: told to";
   EXPECT_EQ(thrown, (std::vector<std::string>{line, line, line, ""}));
-  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(20));
 }
 
 TEST(Failure, ARankThatDoesNotComeToAMessageIsNamed) {

@@ -155,7 +155,7 @@ TEST_F(NcclGroups, ADeviceThatWaitsForEverIsEndedInTime) {
                  "rank 0 of 2 waits for collectives that did not end within the time limit of 300 "
                  "ms; the processes of all ranks are there");
   }
-  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(20));
   EXPECT_GE(stand_in_.num_aborts, 1);
   EXPECT_THROW(groups[1]->check(), core::Error);
 }

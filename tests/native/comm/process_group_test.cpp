@@ -75,7 +75,7 @@ TEST_P(LostRank, KilledIsNamedAtOnce) {
     const std::string line = ranks[static_cast<size_t>(rank)]->last_line();
     EXPECT_EQ(line.find("-303 rank " + std::to_string(victim) + " of 3 is lost: "), 0u) << line;
   }
-  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(15));
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(30));
   EXPECT_FALSE(has_left_memory(ranks));
 }
 
@@ -97,7 +97,7 @@ TEST_P(StoppedRank, IsNamedWhenTimeIsUp) {
         << line;
     EXPECT_NE(line.find(" within the time limit of 700 ms"), std::string::npos) << line;
   }
-  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(10));
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(30));
 }
 
 INSTANTIATE_TEST_SUITE_P(WorkAndVictim, StoppedRank,
@@ -186,7 +186,7 @@ TEST(Joining, AMissingRankEndsInTimeNamingIt) {
   EXPECT_NE(host.find(" within the time limit of 800 ms"), std::string::npos) << host;
   for (const size_t guest : {1u, 2u})
     EXPECT_NE(ranks[guest]->last_line().find("-"), std::string::npos);
-  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(8));
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(30));
 }
 
 TEST(Joining, NobodyListeningEndsInTime) {
