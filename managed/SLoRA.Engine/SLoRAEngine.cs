@@ -136,7 +136,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
     }
 
     /// Runs a request of one choice whose tokens are only counted. Throws what GenerateAsync would before queueing it.
-    internal ObservedRequest Observe(GenerationRequest request, ITokenObserver observer)
+    internal ValueTask<ObservedRequest> ObserveAsync(GenerationRequest request, ITokenObserver observer)
     {
         var revisions = AcquireAdapters(request);
         ObservedRequest run;
@@ -153,7 +153,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
 
         run.Begin(ticket);
-        return run;
+        return ValueTask.FromResult(run);
     }
 
     /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it.</summary>
