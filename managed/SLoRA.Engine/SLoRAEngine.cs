@@ -154,7 +154,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
     }
 
     /// Runs a request of one choice whose tokens are only counted. Throws what GenerateAsync would before queueing it.
-    internal ObservedRequest Observe(GenerationRequest request, ITokenObserver observer)
+    internal ValueTask<ObservedRequest> ObserveAsync(GenerationRequest request, ITokenObserver observer)
     {
         // A replay's adapters are in host memory already, so this waits for nothing.
         var revisions = AcquireAdaptersAsync(request, CancellationToken.None).AsTask().GetAwaiter().GetResult();
@@ -172,7 +172,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
 
         run.Begin(ticket);
-        return run;
+        return ValueTask.FromResult(run);
     }
 
     /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it; loads adapters that

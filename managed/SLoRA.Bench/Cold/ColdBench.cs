@@ -35,7 +35,7 @@ internal sealed class ColdBench(SLoRAEngine engine, AdapterSet set, Ceilings cei
         {
             foreach (var other in others)
             {
-                other.Start();
+                await other.StartAsync().ConfigureAwait(false);
             }
 
             return await MeasureAsync(environment, others, ct).ConfigureAwait(false);
@@ -118,7 +118,7 @@ internal sealed class ColdBench(SLoRAEngine engine, AdapterSet set, Ceilings cei
         await Task.Delay(s_pause, ct).ConfigureAwait(false);
         var observer = new OneToken();
         var from = Stopwatch.GetTimestamp();
-        engine.Observe(Request(adapter, 1), observer);
+        await engine.ObserveAsync(Request(adapter, 1), observer).ConfigureAwait(false);
         return (from, await observer.At.Task.WaitAsync(s_patience, ct).ConfigureAwait(false));
     }
 
@@ -143,7 +143,7 @@ internal sealed class ColdBench(SLoRAEngine engine, AdapterSet set, Ceilings cei
 
         public (long Begin, long End)[] Gaps() => [.. _gaps];
 
-        public void Start() => _running = engine.Observe(request(), this);
+        public async Task StartAsync() => _running = await engine.ObserveAsync(request(), this).ConfigureAwait(false);
 
         public void Stop()
         {
@@ -163,7 +163,7 @@ internal sealed class ColdBench(SLoRAEngine engine, AdapterSet set, Ceilings cei
             if (isLast && error is null && !_isStopping)
             {
                 // Not on the engine's thread.
-                _ = Task.Run(Start);
+                _ = Task.Run(StartAsync);
             }
         }
     }

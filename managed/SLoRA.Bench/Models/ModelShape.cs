@@ -21,6 +21,15 @@ internal sealed record ModelShape(int NumLayers, int HiddenSize, int Intermediat
 
     public long KvBytesPerToken(int elementBytes) => 2L * NumLayers * NumKvHeads * HeadSize * elementBytes;
 
+    /// Bytes of an adapter a unit of lora_rank: a row of A and one of B of each module. `modules` is a mask of q, k, v, o, gate,
+    /// up, down; 0: all.
+    public long AdapterBytesPerRank(uint modules, int elementBytes)
+    {
+        var (q, kv) = (NumHeads * HeadSize, NumKvHeads * HeadSize);
+        long[] rows = [HiddenSize + q, HiddenSize + kv, HiddenSize + kv, q + HiddenSize, HiddenSize + IntermediateSize, HiddenSize + IntermediateSize, IntermediateSize + HiddenSize];
+        return (long)NumLayers * elementBytes * rows.Where((_, module) => modules == 0 || (modules >> module & 1) != 0).Sum();
+    }
+
     /// Throws ArgumentException naming the file and the key that is missing.
     public static ModelShape Read(string folder)
     {

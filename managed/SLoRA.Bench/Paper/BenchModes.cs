@@ -1,25 +1,70 @@
 // The systems that the paper compares, as changes of an engine's options.
+using SLoRA.Bench.Adapters;
+using SLoRA.Bench.Models;
+
 namespace SLoRA.Bench.Paper;
+
+/// What a mode may need to know: the cell, its adapters, the model, and bytes of an element.
+internal sealed record ModeContext(PaperKey Key, AdapterSet Set, ModelShape Shape, int ElementBytes)
+{
+    /// Of one image, over the set's lora_ranks.
+    public long MeanAdapterBytes => (long)(Set.LoraRanks.Average() * Shape.AdapterBytesPerRank(Set.Modules, ElementBytes));
+
+    public long WeightBytes => (Shape.NumLayers * Shape.LayerParameters + 2L * Shape.VocabSize * Shape.HiddenSize) * ElementBytes;
+}
 
 internal static class BenchModes
 {
     public const string Default = "default";
 
-    private static readonly Dictionary<string, Action<SLoRAOptions>> s_modes = new()
+    /// One full copy of the model an adapter, merged, as vLLM without LoRA would serve them. The copies share the memory that
+    /// the weights and the pool have now, and take turns on the device, so together they are as fast as one copy with its
+    /// share of the pool that gets all the requests: that is what is measured.
+    public const string Packed = "packed";
+
+    private static readonly Dictionary<string, Action<SLoRAOptions, ModeContext>> s_modes = new()
     {
-        [Default] = _ => { },
+        [Default] = (_, _) => { },
+        [Packed] = (options, context) => options.Memory.PoolBytes = PackedPool(options.Memory.PoolBytes, context),
     };
 
     public static IEnumerable<string> Names => s_modes.Keys;
 
     /// Throws ArgumentException with the name and those that there are.
-    public static void Apply(string mode, SLoRAOptions options)
+    public static void Require(string mode)
     {
-        if (!s_modes.TryGetValue(mode, out var apply))
+        if (!s_modes.ContainsKey(mode))
         {
             throw new ArgumentException($"there is no mode '{mode}'; the modes are {string.Join(", ", Names)}");
         }
+    }
 
-        apply(options);
+    /// Changes the options to those of the cell's mode. Throws ModeDoesNotFitException where the mode cannot serve the cell.
+    public static void Apply(SLoRAOptions options, ModeContext context)
+    {
+        Require(context.Key.Mode);
+        s_modes[context.Key.Mode](options, context);
+    }
+
+    /// Whether an engine of this mode serves one number of adapters only.
+    public static bool DependsOnAdapters(string mode) => mode == Packed;
+
+    /// Whether requests of this mode name no adapter: what they would compute is in the weights.
+    public static bool IsMerged(string mode) => mode == Packed;
+
+    private static long PackedPool(long poolBytes, ModeContext context)
+    {
+        if (poolBytes == 0)
+        {
+            throw new ArgumentException("--pool-bytes is 0; packed copies of the model need to know what there is to share");
+        }
+
+        var share = (poolBytes + context.WeightBytes) / context.Key.Adapters - context.WeightBytes;
+        var smallest = PaperOptions.LongestTokens * context.Shape.KvBytesPerToken(context.ElementBytes);
+        return share >= smallest ? share : throw new ModeDoesNotFitException(
+            $"{context.Key.Adapters} copies of {context.WeightBytes} bytes leave {Math.Max(0, share)} bytes of KV each of {poolBytes + context.WeightBytes} in all; a request needs {smallest}");
     }
 }
+
+/// A mode cannot serve a cell in the memory that there is: a result, not a failure.
+internal sealed class ModeDoesNotFitException(string message) : SLoRAException(message);

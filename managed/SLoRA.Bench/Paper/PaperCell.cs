@@ -7,4 +7,5 @@ namespace SLoRA.Bench.Paper;
 internal sealed record PaperKey(string Set, int Adapters, string Mode, double Rate, double Seconds);
 
 /// Run: which start of the command measured it. A control is measured anew in each run, to see what the runs differ by.
-internal sealed record PaperCell(PaperKey Key, int Run, bool IsControl, ReplayReport Report);
+/// Report null: the mode cannot serve the cell, as the note says.
+internal sealed record PaperCell(PaperKey Key, int Run, bool IsControl, ReplayReport? Report, string? Note = null);

@@ -59,7 +59,7 @@ internal sealed record PaperOptions
 
         foreach (var mode in Modes)
         {
-            BenchModes.Apply(mode, new SLoRAOptions());
+            BenchModes.Require(mode);
         }
 
         new TraceSpec(Adapters.Min(), Rate, Seconds).Validate();

@@ -29,7 +29,7 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
     private double _longestCell = options.Seconds * FirstEstimateFactor;
     private Ceilings? _ceilings;
     private SLoRAEngine? _engine;
-    private string _mode = string.Empty;
+    private PaperKey _engineKey = new(string.Empty, 0, string.Empty, 0, 0);
     private AdapterSet? _set;
     private double _setSeconds;
 
@@ -67,7 +67,16 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
     private async Task MeasureAsync(PaperKey key, int run, bool isControl, CancellationToken ct)
     {
         var started = _watch.Elapsed;
-        await PrepareAsync(key, ct).ConfigureAwait(false);
+        try
+        {
+            await PrepareAsync(key, ct).ConfigureAwait(false);
+        }
+        catch (ModeDoesNotFitException problem)
+        {
+            Add(new PaperCell(key, run, isControl, null, problem.Message));
+            return;
+        }
+
         var replay = options.Replay with { StopAtWindowEnd = options.StopsAll || key.Mode != BenchModes.Default };
         var measurement = new EngineReplay(_engine!, PaperOptions.TraceOf(key), replay)
         {
@@ -76,29 +85,35 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
             AdapterLoadSeconds = _setSeconds,
             Ceilings = _ceilings,
             Shape = ModelShape.Read(_engine!.Info.ModelPath),
+            AdapterName = BenchModes.IsMerged(key.Mode) ? _ => null : null,
         };
         var report = await display.ReplayAsync(key, progress => measurement.RunAsync(progress, ct)).ConfigureAwait(false);
-        var cell = new PaperCell(key, run, isControl, report);
+        Add(new PaperCell(key, run, isControl, report));
+        _longestCell = Math.Max(report.Results.WallSeconds, (_watch.Elapsed - started).TotalSeconds);
+    }
+
+    private void Add(PaperCell cell)
+    {
         _table = _table with { Cells = [.. _table.Cells, cell] };
         _table.Write(path);
         display.Show(cell);
-        _longestCell = Math.Max(report.Results.WallSeconds, (_watch.Elapsed - started).TotalSeconds);
     }
 
     private async Task PrepareAsync(PaperKey key, CancellationToken ct)
     {
-        if (_engine is null || _mode != key.Mode)
+        if (_engine is null || _engineKey.Mode != key.Mode || (BenchModes.DependsOnAdapters(key.Mode) && _engineKey.Adapters != key.Adapters))
         {
             await DisposeAsync().ConfigureAwait(false);
-            _mode = key.Mode;
+            _engineKey = key;
             _set = null;
             var engine = engineOptions();
-            BenchModes.Apply(key.Mode, engine);
-            _ceilings ??= Ceilings.Measure(ModelShape.Read(engine.Model.Path), engine.Native, engine.Model.Dtype);
+            var shape = ModelShape.Read(engine.Model.Path);
+            BenchModes.Apply(engine, new ModeContext(key, options.SetOf(key.Set), shape, engine.Model.Dtype == ComputeDtype.F32 ? sizeof(float) : sizeof(short)));
+            _ceilings ??= Ceilings.Measure(shape, engine.Native, engine.Model.Dtype);
             await display.LoadAsync(async progress => _engine = await SLoRAEngine.LoadAsync(engine, progress, null, ct).ConfigureAwait(false)).ConfigureAwait(false);
         }
 
-        if (_set?.Name != key.Set)
+        if (_set?.Name != key.Set && !BenchModes.IsMerged(key.Mode))
         {
             await UseAsync(options.SetOf(key.Set), ct).ConfigureAwait(false);
         }

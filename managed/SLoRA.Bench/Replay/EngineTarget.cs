@@ -8,10 +8,11 @@ namespace SLoRA.Bench.Replay;
 internal sealed class EngineTarget(SLoRAEngine engine) : IReplayTarget
 {
     private readonly ConcurrentDictionary<ReplayRequest, ObservedRequest> _sent = new();
+    private volatile bool _isStopped;
 
     public void Send(ReplayRequest request)
     {
-        _sent[request] = engine.Observe(
+        var pending = engine.ObserveAsync(
             new GenerationRequest
             {
                 Prompt = Prompt.FromTokens(request.Prompt),
@@ -20,16 +21,43 @@ internal sealed class EngineTarget(SLoRAEngine engine) : IReplayTarget
                 IgnoreEos = true,
             },
             request);
+        if (pending.IsCompletedSuccessfully)
+        {
+            _sent[request] = pending.Result;
+        }
+        else
+        {
+            _ = AwaitAsync(request, pending);
+        }
     }
 
     public void Stop()
     {
+        _isStopped = true;
         foreach (var (request, running) in _sent)
         {
             if (!request.IsDone)
             {
                 running.Cancel();
             }
+        }
+    }
+
+    // Its adapter is being read: the next request must not wait for that.
+    private async Task AwaitAsync(ReplayRequest request, ValueTask<ObservedRequest> pending)
+    {
+        try
+        {
+            var running = await pending.ConfigureAwait(false);
+            _sent[request] = running;
+            if (_isStopped)
+            {
+                running.Cancel();
+            }
+        }
+        catch (SLoRAException error)
+        {
+            request.OnTokens(0, isLast: true, error);
         }
     }
 }

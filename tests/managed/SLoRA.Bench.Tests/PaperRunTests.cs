@@ -28,14 +28,28 @@ public sealed class PaperRunTests : IDisposable
         Assert.Equal(5, second.Cells.Count);
         var control = second.Cells[first.Cells.Count];
         Assert.Equal((true, 2, new PaperKey("S1", 5, "default", 20, 2)), (control.IsControl, control.Run, control.Key));
-        Assert.All(second.Cells, cell => Assert.Equal(0, cell.Report.Results.Aborted));
-        Assert.All(second.Cells, cell => Assert.InRange(cell.Report.Bound!.RequestsPerSecond, 1, 100));
-        Assert.Equal(20, second.Cells[^1].Report.Adapters!.Count);
-        Assert.Equal(40, second.Cells[^1].Report.Trace.Requests);
+        Assert.All(second.Cells, cell => Assert.Equal(0, cell.Report!.Results.Aborted));
+        Assert.All(second.Cells, cell => Assert.InRange(cell.Report!.Bound!.RequestsPerSecond, 1, 100));
+        Assert.Equal(20, second.Cells[^1].Report!.Adapters!.Count);
+        Assert.Equal(40, second.Cells[^1].Report!.Trace.Requests);
 
         // Nothing lacks: nothing is measured, no control either.
         var (third, none) = await RunAsync(options);
         Assert.Equal((5, 0), (third.Cells.Count, none));
+    }
+
+    // tiny has 2 x 200,704 parameters in layers and 2 x 1024 x 128 beside, of 2 bytes: 1.3 MB a copy.
+    [Fact]
+    public async Task Packed_copies_share_the_memory_and_do_not_fit_where_they_do_not()
+    {
+        var options = new PaperOptions { Sets = ["S1"], Adapters = [5, 100], Modes = ["packed"], Rate = 10, Seconds = 1, Replay = new ReplayOptions { Window = new ReplayWindow(0.2, 1) } };
+        var (table, missing) = await RunAsync(options);
+        Assert.Equal(0, missing);
+        var pages = table.Cells[0].Report!.Engine!.TotalPages;
+        Assert.Equal(((64 << 20) + 1_327_104) / 5 - 1_327_104, pages * table.Cells[0].Report!.Engine!.PageBytes, 2.0 * 16384);
+        Assert.Equal(0, table.Cells[0].Report!.Engine!.AdapterLoads);
+        Assert.Null(table.Cells[1].Report);
+        Assert.StartsWith("100 copies of 1327104 bytes leave 0 bytes of KV each of 68435968 in all", table.Cells[1].Note, StringComparison.Ordinal);
     }
 
     private async Task<(PaperTable Table, int Missing)> RunAsync(PaperOptions options)

@@ -94,6 +94,15 @@ public class StepAndColdTests
         Assert.Equal(kvBytesPerToken, shape.KvBytesPerToken(2));
     }
 
+    // The evaluation: a rank-r adapter on q, k, v, o of Llama-7B is 16 r 4096 bytes a layer. Llama-3-8B's k and v have 1,024
+    // outputs; gate, up and down of 7B have 11,008.
+    [Theory]
+    [InlineData("llama-7b", 0xfu, 16 * 4096 * 32)]
+    [InlineData("llama3-8b", 0xfu, 2 * 32 * (2 * 8192 + 2 * 5120))]
+    [InlineData("llama-7b", 0u, 16 * 4096 * 32 + 2 * 32 * 3 * 15104)]
+    public void Adapters_have_the_bytes_of_their_rows(string name, uint modules, long bytes) =>
+        Assert.Equal(bytes, ModelShape.Read(SyntheticModels.Open(name, ComputeDtype.Bf16).Path).AdapterBytesPerRank(modules, 2));
+
     [Fact]
     public void A_shape_that_there_is_not_is_named_with_those_that_there_are()
     {

@@ -63,9 +63,9 @@ internal static class PaperCommand
                 var (table, missing) = await run.RunAsync(ct).ConfigureAwait(false);
                 Print(table);
                 Console.Error.WriteLine(missing == 0 ? $"{path} is complete" : $"{path} lacks {missing} cells: run the same command again");
-                if (html is not null && table.Cells.Count > 0)
+                if (html is not null && table.Cells.Any(cell => cell.Report is not null))
                 {
-                    HtmlReport.Write([.. table.Cells.Select(cell => cell.Report)], html);
+                    HtmlReport.Write([.. table.Cells.Select(cell => cell.Report).OfType<ReplayReport>()], html);
                 }
             }
 
@@ -90,7 +90,12 @@ internal static class PaperCommand
 
     private static string[] RowOf(PaperCell cell, PaperTable table)
     {
-        var (key, report) = (cell.Key, cell.Report);
+        var key = cell.Key;
+        if (cell.Report is not { } report)
+        {
+            return [key.Set, key.Mode, F(key.Adapters, 0), F(cell.Run, 0), "does not fit", .. Enumerable.Repeat(string.Empty, 9)];
+        }
+
         var first = table.Cells.FirstOrDefault(other => other.Key == key with { Adapters = 5 })?.Report;
         var relative = first is null ? "" : F(RateOf(report) / RateOf(first), 3);
         return
@@ -123,7 +128,13 @@ internal static class PaperCommand
 
         public void Show(PaperCell cell)
         {
-            var (key, report) = (cell.Key, cell.Report);
+            var key = cell.Key;
+            if (cell.Report is not { } report)
+            {
+                Console.Error.WriteLine($"{key.Set} n={key.Adapters} {key.Mode}: does not fit: {cell.Note}");
+                return;
+            }
+
             var share = report.ShareOfBound is { } of ? $", {F(100 * of, 1)} % of the bound" : "";
             Console.Error.WriteLine($"{key.Set} n={key.Adapters} {key.Mode}: {F(RateOf(report), 2)} requests/s{share}, {F(report.Results.Window.OutputTokensPerSecond, 0)} tokens/s in the window");
         }

@@ -19,7 +19,7 @@ internal static class ReportCommand
 
     private static int Run(string[] files, string html)
     {
-        var reports = files.SelectMany(file => PaperTable.TryRead(file) is { } table ? table.Cells.Select(cell => cell.Report) : [BenchFiles.ReadReplay(file)]).ToArray();
+        var reports = files.SelectMany(file => PaperTable.TryRead(file) is { } table ? table.Cells.Select(cell => cell.Report).OfType<ReplayReport>() : [BenchFiles.ReadReplay(file)]).ToArray();
         HtmlReport.Write(reports, html);
         Console.WriteLine($"{html}: {reports.Length} runs");
         return 0;
