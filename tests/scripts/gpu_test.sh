@@ -44,6 +44,15 @@ for program in tiny_golden_test golden_test dialects_test abi_test mixed_batch_t
   run "cuda-$program" SLORA_TEST_BACKEND=cuda "$bin/$program"
 done
 run cuda-tiny_golden_test-without-graphs SLORA_TEST_BACKEND=cuda SLORA_GRAPHS=0 "$bin/tiny_golden_test"
+# One rank that goes the way of several: through NCCL, its collectives in the recordings.
+if [ -n "${SLORA_NCCL_LIBRARY:-}" ] || ldconfig -p | grep -q 'libnccl\.so\.2'; then
+  for sharding in aligned full; do
+    run "cuda-tiny_golden_test-group-of-one-$sharding" SLORA_TEST_BACKEND=cuda SLORA_TP_GROUP_OF_ONE=1 \
+      SLORA_TEST_LORA_SHARDING=$sharding "$bin/tiny_golden_test"
+  done
+else
+  echo "no NCCL: the group of one is not tested"
+fi
 
 if [ $sanitize = 1 ]; then
   for tool in memcheck racecheck; do

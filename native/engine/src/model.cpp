@@ -184,6 +184,7 @@ std::shared_ptr<Model> load_model(const ModelOptions& options, model::LoadProgre
     load_parts(ranks, options, tensors, progress);
   }
   ranks[0]->followers.assign(ranks.begin() + 1, ranks.end());
+  ranks[0]->time_limit_ms = options.time_limit_ms;
   return ranks[0];
 }
 

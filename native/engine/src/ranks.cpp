@@ -48,12 +48,14 @@ struct RankThreads {
 // Of ranks that are threads.
 std::vector<std::shared_ptr<comm::Group>> make_groups(const Model& model) {
   std::vector<std::unique_ptr<comm::Group>> made;
+  comm::GroupOptions limits;
+  limits.time_limit_ms = model.time_limit_ms;
   if (model.backend.is_cuda) {
     std::vector<std::shared_ptr<device::Device>> devices = {model.backend.device};
     for (const auto& follower : model.followers) devices.push_back(follower->backend.device);
-    made = comm::make_nccl_thread_groups(model.backend.comm, devices);
+    made = comm::make_nccl_thread_groups(model.backend.comm, devices, limits);
   } else {
-    made = comm::make_thread_groups(model.shard.tp_size);
+    made = comm::make_thread_groups(model.shard.tp_size, limits);
   }
   std::vector<std::shared_ptr<comm::Group>> groups;
   for (auto& group : made) groups.push_back(std::move(group));

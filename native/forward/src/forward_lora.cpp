@@ -61,7 +61,7 @@ void ForwardPass::lora_exchange(void* stream, const batch::Batch& batch, MatrixK
   const LoraGroup& adapted = group(kind);
   const bool is_summed = model::is_row_parallel(kind);
   kernels::LoraExchangeParams params{};
-  params.batch = batch.lora;
+  params.batch = lora_batch(batch, adapted);
   params.t = lora_t_.as<float>();
   params.packed = lora_packed_.as<float>();
   params.layer_idx = layer_idx;
