@@ -1,6 +1,6 @@
 // Whole steps over tensor-parallel ranks of one process: decode and prefill, base and with 32
-// different adapters (a prefill is 32 prompts in both), and beside each the time of its collectives alone, in the same order and
-// sizes on streams that do nothing else.
+// different adapters (a prefill is 32 prompts in both), and beside each the time of its collectives
+// alone, in the same order and sizes on streams that do nothing else.
 //
 // usage: bench_tp_step --model DIR --tp N [--sharding aligned|full] [--batches 1,32,128]
 //                      [--prefill 8192] [--backend cuda|host] [--pool-gib N] [--json FILE]

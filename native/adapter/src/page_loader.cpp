@@ -104,8 +104,8 @@ void PageLoader::order_layer(const Adapter& adapter, int32_t layer_idx,
                              device::Stream& compute) const {
   if (!adapter.stages) return;
   // The stage of a layer: the last whose begin is not past it.
-  const auto stage = static_cast<int32_t>(
-      (int64_t{layer_idx} * num_stages_ + num_stages_ - 1) / arena_.geometry().num_layers);
+  const auto stage = static_cast<int32_t>((int64_t{layer_idx} * num_stages_ + num_stages_ - 1) /
+                                          arena_.geometry().num_layers);
   if (stage < num_stages_ && stage_begin(stage) == layer_idx)
     compute.wait(adapter.stages->events[static_cast<size_t>(stage)]);
 }

@@ -40,8 +40,8 @@ slora_traffic to_abi(const comm::GroupTraffic& traffic, const model::ShardSpec& 
   abi.all_gather_bytes = traffic.all_gather.bytes;
   abi.broadcasts = traffic.broadcast.calls;
   abi.broadcast_bytes = traffic.broadcast.bytes;
-  abi.sent_bytes = traffic.all_reduce.sent_bytes + traffic.all_gather.sent_bytes +
-                   traffic.broadcast.sent_bytes;
+  abi.sent_bytes =
+      traffic.all_reduce.sent_bytes + traffic.all_gather.sent_bytes + traffic.broadcast.sent_bytes;
   abi.messages = traffic.messages.calls;
   abi.message_bytes = traffic.messages.bytes;
   return abi;

@@ -99,9 +99,8 @@ std::shared_ptr<adapter::AdapterContent> Engine::make_content(const AdapterOptio
   adapter::PackedImage image = adapter::pack_image(
       source, model_->modules, pages, std::make_shared<PinnedImages>(model_->backend.device),
       progress, min_pages);
-  return std::make_shared<adapter::AdapterContent>(std::move(image),
-                                                   upload_wide(source, wide_bytes),
-                                                   source.exclusive);
+  return std::make_shared<adapter::AdapterContent>(
+      std::move(image), upload_wide(source, wide_bytes), source.exclusive);
 }
 
 std::shared_ptr<adapter::Adapter> Engine::register_adapter(const AdapterOptions& options,
@@ -113,8 +112,8 @@ std::shared_ptr<adapter::Adapter> Engine::register_adapter(const AdapterOptions&
 std::shared_ptr<adapter::Adapter> Engine::enter(const AdapterOptions& options,
                                                 PackedAdapter packed) {
   const std::shared_ptr<adapter::AdapterContent>& content = packed.content;
-  auto loaded = std::make_shared<adapter::Adapter>(
-      next_adapter_id_, content, std::move(packed.table), model_->backend.device);
+  auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_, content,
+                                                   std::move(packed.table), model_->backend.device);
   residency_.set_pinned(*loaded, options.is_pinned);
   adapters_.emplace(loaded->id, loaded);
   ++next_adapter_id_;

@@ -32,8 +32,7 @@ void FreeRuns::mark(int32_t begin, int32_t count, bool is_free) {
   for (int32_t half = 1; low > 1; half *= 2) {
     low /= 2;
     high /= 2;
-    for (size_t i = low; i <= high; ++i)
-      nodes_[i] = joined(nodes_[2 * i], nodes_[2 * i + 1], half);
+    for (size_t i = low; i <= high; ++i) nodes_[i] = joined(nodes_[2 * i], nodes_[2 * i + 1], half);
   }
 }
 

@@ -59,17 +59,15 @@ void expect_whole(const AdapterSource& whole, const model::ModelConfig& config, 
       // With full sharding another rank's half is needed: A of all ranks for this rank's B
       // (column-parallel), or B of all ranks for this rank's columns of A (row-parallel).
       for (int32_t other = 0; other < (is_full ? tp_size : 1); ++other) {
-        const ModuleWeights& peer =
-            is_full ? parts[static_cast<size_t>(other)].modules[m] : part;
+        const ModuleWeights& peer = is_full ? parts[static_cast<size_t>(other)].modules[m] : part;
         const ShardSpec peer_shard{is_full ? other : i, tp_size, sharding};
         const model::TensorRef& a = is_summed ? part.a : peer.a;
         const model::TensorRef& b = is_summed ? peer.b : part.b;
         const int64_t first_rank =
             is_full && !is_summed ? int64_t{module.lora_rank} * other / tp_size : 0;
         const std::vector<double> update = product(a, b, first_rank);
-        const auto inputs =
-            is_summed ? model::shard_ranges(linear.in_dim, config, shard)
-                      : std::vector<IndexRange>{{0, in}};
+        const auto inputs = is_summed ? model::shard_ranges(linear.in_dim, config, shard)
+                                      : std::vector<IndexRange>{{0, in}};
         const auto outputs =
             !is_summed ? model::shard_ranges(linear.out_dim, config, shard)
             : is_full  ? std::vector<IndexRange>{model::split_evenly(module.b.shape[0], peer_shard)}
@@ -117,8 +115,7 @@ TEST(AdapterShard, UpdatesOfThePartsAreTheWhole) {
           const AdapterSource part = cut_adapter(whole, config, {i, tp_size, sharding});
           most = std::max(most, plan_image(part, table, pages).num_pages);
           const ImageLayout agreed = plan_image(
-              part, table, pages,
-              most_pages(whole, config, {i, tp_size, sharding}, table, pages));
+              part, table, pages, most_pages(whole, config, {i, tp_size, sharding}, table, pages));
           EXPECT_GE(agreed.num_pages, most);
         }
         EXPECT_EQ(most_pages(whole, config, {0, tp_size, sharding}, table, pages), most);

@@ -1,4 +1,5 @@
-// The ranks' parts of a model: together they are the whole, and sizes that cannot be cut are refused.
+// The ranks' parts of a model: together they are the whole, and sizes that cannot be cut are
+// refused.
 #include "slora/model/shard.hpp"
 
 #include <filesystem>
@@ -75,9 +76,9 @@ void expect_part(const RecordingSink::Matrix& part, const RecordingSink::Matrix&
   for (const FillPart& run : plan.parts) {
     for (int64_t r = 0; r < run.num_rows; ++r) {
       for (int64_t c = 0; c < part.k; ++c) {
-        ASSERT_EQ(part.values[static_cast<size_t>((run.row_offset + r) * part.k + c)],
-                  whole.values[static_cast<size_t>((run.whole_row + r) * whole.k +
-                                                   run.whole_column + c)])
+        ASSERT_EQ(
+            part.values[static_cast<size_t>((run.row_offset + r) * part.k + c)],
+            whole.values[static_cast<size_t>((run.whole_row + r) * whole.k + run.whole_column + c)])
             << "row " << r << " of the run at " << run.row_offset << ", column " << c;
       }
     }

@@ -131,9 +131,7 @@ class Engine {
 
   PoolCounters counters() const;
   // What this rank has sent to the others since the engine was made; all zero without a group.
-  comm::GroupTraffic traffic() const {
-    return group_ ? group_->traffic() : comm::GroupTraffic{};
-  }
+  comm::GroupTraffic traffic() const { return group_ ? group_->traffic() : comm::GroupTraffic{}; }
   void page_owners(std::span<uint8_t> out_owners) const;
 
   // Throws kInternal naming the broken invariant, and poisons the engine.

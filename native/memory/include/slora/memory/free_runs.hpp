@@ -44,7 +44,8 @@ class FreeRuns {
 
   size_t num_leaves_;  // a power of two; leaves past num_pages are never free
   int32_t num_free_;
-  std::vector<Node> nodes_;  // [2 * num_leaves_], the root is 1, the children of i are 2i and 2i + 1
+  std::vector<Node>
+      nodes_;  // [2 * num_leaves_], the root is 1, the children of i are 2i and 2i + 1
 };
 
 }  // namespace slora::memory
