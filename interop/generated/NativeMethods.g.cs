@@ -112,8 +112,9 @@ internal static unsafe partial class NativeMethods
     /// <summary>Creates an engine on a model and takes its memory once.</summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
-    /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE
-    /// or SLORA_ERROR_OUT_OF_MEMORY.
+    /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
+    /// SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_UNSUPPORTED (an experiment that the backend lacks) or
+    /// SLORA_ERROR_OUT_OF_MEMORY.
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_engine_create")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
@@ -171,6 +172,7 @@ internal static unsafe partial class NativeMethods
     /// <remarks>Thread: engine.</remarks>
     /// <returns>
     /// SLORA_OK; SLORA_DEFERRED_SLOTS; SLORA_ERROR_INVALID_ARGUMENT (the message has value and limit),
+    /// SLORA_ERROR_UNSUPPORTED (a sum of adapters that is not defined, or not in the engine's experiment),
     /// SLORA_ERROR_NOT_FOUND (adapter), SLORA_ERROR_ALREADY_EXISTS (id), SLORA_ERROR_STRUCT_SIZE.
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_sequence_create")]
@@ -250,8 +252,9 @@ internal static unsafe partial class NativeMethods
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
     /// the adapter, to be given to slora_adapter_unload; null with SLORA_ERROR_IO, SLORA_ERROR_FORMAT,
-    /// SLORA_ERROR_UNSUPPORTED, SLORA_ERROR_OUT_OF_MEMORY (the host adapter budget, or more pages than the pool has),
-    /// SLORA_ERROR_CANCELLED, SLORA_ERROR_INVALID_ARGUMENT or SLORA_ERROR_STRUCT_SIZE.
+    /// SLORA_ERROR_UNSUPPORTED (also: more pages than the pool has, more bytes than the host adapter budget),
+    /// SLORA_ERROR_OUT_OF_MEMORY (more than is left of the budget: unloading others may help), SLORA_ERROR_CANCELLED,
+    /// SLORA_ERROR_INVALID_ARGUMENT or SLORA_ERROR_STRUCT_SIZE.
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_adapter_load")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]

@@ -24,15 +24,19 @@ public sealed class SLoRAOptions
     /// <summary>Batches and the queue.</summary>
     public SchedulerOptions Scheduler { get; set; } = new();
 
+    /// <summary>Experiments; leave it alone to serve.</summary>
+    public ExperimentOptions Experiment { get; set; } = new();
+
     /// <summary>What is wrong with the values, one line each; empty if nothing is.</summary>
     public IReadOnlyList<string> Validate()
     {
         var problems = new List<string>();
-        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Adapters", Adapters), ("Scheduler", Scheduler) })
+        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Adapters", Adapters), ("Scheduler", Scheduler), ("Experiment", Experiment) })
         {
             Check(section, part, problems);
         }
 
+        problems.AddRange(Experiment.Problems());
         if (Memory.PageTokens is int tokens and not 0 && !int.IsPow2(tokens))
         {
             problems.Add($"Memory.PageTokens is {tokens}; it must be a power of two");

@@ -74,11 +74,15 @@ std::shared_ptr<adapter::AdapterContent> Engine::make_content(const AdapterOptio
   const adapter::PageGeometry pages{arena_.geometry().page_elems, model_->weights->dtype()};
   const adapter::ImageLayout layout = adapter::plan_image(source, model_->modules, pages);
   if (layout.num_pages > pool_.num_pages()) {
-    core::fail(Status::kOutOfMemory, "the adapter needs ", layout.num_pages,
+    core::fail(Status::kUnsupported, "the adapter needs ", layout.num_pages,
                " pages, the pool has ", pool_.num_pages());
   }
   const uint64_t wide_bytes = adapter::wide_image_bytes(source, pages.dtype);
   const uint64_t image_bytes = layout.image_bytes + wide_bytes;
+  if (host_adapter_budget_ != 0 && image_bytes > host_adapter_budget_) {
+    core::fail(Status::kUnsupported, "the adapter's image takes ", image_bytes,
+               " bytes, the host adapter budget is ", host_adapter_budget_);
+  }
   {
     // Taken before packing, so that loads beside each other cannot pass the budget together.
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -38,6 +38,9 @@ constexpr KernelApi make_table() {
   api.lora_head = lora_head;
   api.lora_partials = lora_partials;
   api.attention_workspace_bytes = attention_workspace_bytes;
+  api.lora_shrink_padded = lora_shrink_padded;
+  api.lora_expand_padded = lora_expand_padded;
+  api.lora_merge = lora_merge;
   return api;
 }
 

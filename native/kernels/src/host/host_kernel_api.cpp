@@ -70,6 +70,10 @@ bool can_run(const LoraEpilogueParams& params) {
   return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1 &&
          params.num_fused <= kMaxFusedModules;
 }
+bool can_run(const LoraMergeParams& params) {
+  return supports_dtype(params.weight_dtype) == 1 && supports_dtype(params.page_dtype) == 1 &&
+         params.num_fused <= kMaxFusedModules;
+}
 bool can_run(const LoraEmbedParams& params) {
   return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1;
 }
@@ -114,6 +118,9 @@ constexpr KernelApi make_table() {
   api.lora_head = enqueue<run_lora_head, LoraHeadParams>;
   api.lora_partials = lora_partials;
   api.attention_workspace_bytes = attention_workspace_bytes;
+  api.lora_shrink_padded = enqueue<run_lora_shrink_padded, LoraShrinkParams>;
+  api.lora_expand_padded = enqueue<run_lora_expand_padded, LoraExpandParams>;
+  api.lora_merge = enqueue<run_lora_merge, LoraMergeParams>;
   return api;
 }
 

@@ -24,6 +24,8 @@ class FreeRuns {
   // The first page of `count` free neighbours, those with the highest ids; `count` must be in
   // 1..longest().
   int32_t take_run(int32_t count);
+  // Takes one free page.
+  void take(int32_t page) { mark(page, 1, false); }
   // Gives back a page that is not free.
   void put(int32_t page);
 
@@ -44,7 +46,8 @@ class FreeRuns {
 
   size_t num_leaves_;  // a power of two; leaves past num_pages are never free
   int32_t num_free_;
-  std::vector<Node> nodes_;  // [2 * num_leaves_], the root is 1, the children of i are 2i and 2i + 1
+  std::vector<Node>
+      nodes_;  // [2 * num_leaves_], the root is 1, the children of i are 2i and 2i + 1
 };
 
 }  // namespace slora::memory
