@@ -137,9 +137,17 @@ fetch_vocabularies() {
   tests/managed/SLoRA.Tokenizers.Tests/oracle/fetch.sh
 }
 
+# The test that looks at the bench report needs a browser; without one it is skipped, and says so.
+fetch_browser() {
+  ! is_there chromium && [ "$(id -u)" = 0 ] && is_there apt-get || return 0
+  say "Installing: chromium"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || true
+}
+
 verb_test() {
   verb_build
   fetch_vocabularies
+  fetch_browser
   local log=out/test passed=0 failed=0 status=0
   mkdir -p $log
   ctest --test-dir out/native/release --output-on-failure --no-tests=error 2>&1 | tee $log/ctest.log || status=1

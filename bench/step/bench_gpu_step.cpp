@@ -4,49 +4,20 @@
 //
 // usage: bench_gpu_step --model DIR [--batches 1,8,32] [--sets base,idle,r8,r16,mixed] [--prefill
 // 1]
-//                       [--json FILE]
+//                       [--serve PROMPT_TOKENS] [--json FILE]
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "slora/engine/backend_loader.hpp"
-#include "slora/slora.h"
+#include "step_bench.hpp"
 
 namespace {
 
 using namespace slora;
-using Clock = std::chrono::steady_clock;
-
-constexpr uint32_t kContext = 512;
-constexpr uint32_t kMeasuredSteps = 48;
-constexpr uint32_t kWarmSteps = 8;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
-
-[[noreturn]] void die(const slora_error& error) {
-  std::fprintf(stderr, "bench_gpu_step: %s: %s\n", error.site, error.message);
-  std::exit(1);
-}
-
-void expect(int32_t status, const slora_error& error) {
-  if (status < 0) die(error);
-  if (status > 0) {
-    std::fprintf(stderr, "bench_gpu_step: deferred: %s\n", slora_status_name(status));
-    std::exit(1);
-  }
-}
+using namespace slora::bench;
 
 // The ceilings of this card, through the backend's own tables.
 class Ceilings {
@@ -124,204 +95,8 @@ class Ceilings {
   device::Stream stream_;
 };
 
-struct Result {
-  std::string what, set;
-  int batch = 0;
-  double device_us = 0, wall_us = 0, floor_us = 0;
-  double rate = 0;  // prefill: share of the matmuls' own rate
-};
-
-class Bench {
- public:
-  Bench(const std::string& path, uint64_t pool_bytes) {
-    slora_error error = SLORA_ERROR_INIT;
-    slora_model_options options = SLORA_MODEL_OPTIONS_INIT;
-    options.backend = SLORA_BACKEND_CUDA;
-    options.path = path.data();
-    options.path_bytes = path.size();
-    options.compute_dtype = SLORA_DTYPE_BF16;
-    options.synthetic = 1;
-    options.synthetic_seed = 1;
-    const auto begin = Clock::now();
-    model_ = slora_model_load(&options, &error);
-    if (!model_) die(error);
-    expect(slora_model_get_info(model_, &info_, &error), error);
-    slora_engine_options sizes = SLORA_ENGINE_OPTIONS_INIT;
-    sizes.pool_bytes = pool_bytes;
-    sizes.max_sequences = 128;
-    sizes.max_batch_tokens = 8192;
-    sizes.max_context = 8192 + 64;
-    engine_ = slora_engine_create(model_, &sizes, &error);
-    if (!engine_) die(error);
-    rows_.resize(128);
-    std::fprintf(stderr, "model and engine: %.1f s\n", seconds_since(begin));
-  }
-  ~Bench() {
-    for (Adapter& adapter : adapters_) slora_adapter_unload(adapter.handle);
-    slora_engine_destroy(engine_);
-    slora_model_destroy(model_);
-  }
-  Bench(const Bench&) = delete;
-  Bench& operator=(const Bench&) = delete;
-
-  const slora_model_info& info() const { return info_; }
-
-  // Adapters on q, k, v and o; ranks in turn.
-  void use_set(const std::vector<uint32_t>& ranks, int count) {
-    const auto begin = Clock::now();
-    for (Adapter& adapter : adapters_) slora_adapter_unload(adapter.handle);
-    adapters_.clear();
-    for (int i = 0; i < count && !ranks.empty(); ++i) {
-      slora_error error = SLORA_ERROR_INIT;
-      slora_adapter_options options = SLORA_ADAPTER_OPTIONS_INIT;
-      options.synthetic_lora_rank = ranks[static_cast<size_t>(i) % ranks.size()];
-      options.synthetic_seed = 100 + static_cast<uint64_t>(i);
-      options.synthetic_modules = 0xf;
-      slora_adapter* handle = slora_adapter_load(engine_, &options, &error);
-      if (!handle) die(error);
-      slora_adapter_info info = SLORA_ADAPTER_INFO_INIT;
-      expect(slora_adapter_get_info(handle, &info, &error), error);
-      adapters_.push_back({handle, info.adapter_id, double(info.image_bytes - info.wasted_bytes)});
-    }
-    std::fprintf(stderr, "%d adapters: %.1f s\n", count, seconds_since(begin));
-  }
-
-  // Steps of `batch` rows around a context of 512, run ahead by one.
-  Result decode(const std::string& set, int batch, double copy_rate) {
-    const uint32_t prompt = kContext - kMeasuredSteps / 2 - kWarmSteps;
-    const bool is_adapted = set != "base" && set != "idle";
-    create(batch, prompt, is_adapted ? batch : 0);
-    const uint32_t rows_a_step = std::max(1u, 8192 / prompt);
-    for (uint32_t first = 0; first < static_cast<uint32_t>(batch); first += rows_a_step) {
-      std::vector<slora_plan_row> plan;
-      for (uint32_t i = first; i < std::min<uint32_t>(first + rows_a_step, batch); ++i)
-        plan.push_back({ids_[i], prompt, 0, SLORA_ROW_SAMPLE, 0});
-      submit(plan);
-      collect();
-    }
-    std::vector<double> device_us;
-    uint32_t position = prompt;
-    decode_step(batch, position++);
-    Clock::time_point begin = Clock::now();
-    for (uint32_t i = 0; i < kWarmSteps + kMeasuredSteps; ++i) {
-      if (i == kWarmSteps) begin = Clock::now();
-      decode_step(batch, position++);
-      const double ns = collect();
-      if (i >= kWarmSteps) device_us.push_back(ns * 1e-3);
-    }
-    Result result;
-    result.wall_us = seconds_since(begin) / kMeasuredSteps * 1e6;
-    collect();
-    release();
-    result.what = "decode";
-    result.set = set;
-    result.batch = batch;
-    result.device_us = median(device_us);
-    double bytes = double(info_.weight_bytes);
-    if (is_adapted)
-      for (int i = 0; i < batch; ++i) bytes += adapters_[static_cast<size_t>(i)].bytes;
-    bytes +=
-        double(batch) * kContext * info_.num_layers * 2 * info_.num_kv_heads * info_.head_size * 2;
-    result.floor_us = bytes / copy_rate * 1e6;
-    return result;
-  }
-
-  Result prefill(const std::string& set, uint32_t tokens, int num_adapters, double matmul_seconds) {
-    std::vector<double> device_us;
-    for (int round = 0; round < 5; ++round) {
-      const int rows = std::max(1, num_adapters);
-      create(rows, tokens / static_cast<uint32_t>(rows), num_adapters);
-      std::vector<slora_plan_row> plan;
-      for (const uint64_t id : ids_)
-        plan.push_back({id, tokens / static_cast<uint32_t>(rows), 0, SLORA_ROW_SAMPLE, 0});
-      submit(plan);
-      device_us.push_back(collect() * 1e-3);
-      release();
-    }
-    Result result;
-    result.what = "prefill";
-    result.set = set;
-    result.batch = static_cast<int>(tokens);
-    result.device_us = result.wall_us = median({device_us.begin() + 1, device_us.end()});
-    result.floor_us = matmul_seconds * info_.num_layers * 1e6;
-    result.rate = result.floor_us / result.device_us;
-    return result;
-  }
-
- private:
-  struct Adapter {
-    slora_adapter* handle;
-    uint64_t id;
-    double bytes;
-  };
-
-  void create(int batch, uint32_t length, int num_adapters) {
-    ids_.clear();
-    std::vector<int32_t> prompt(length);
-    for (int i = 0; i < batch; ++i) {
-      for (size_t k = 0; k < prompt.size(); ++k)
-        prompt[k] = static_cast<int32_t>((k * 7919 + static_cast<size_t>(i) * 104729 + 13) %
-                                         info_.vocab_size);
-      slora_sequence_options options = SLORA_SEQUENCE_OPTIONS_INIT;
-      options.sequence_id = ++next_id_;
-      options.prompt_tokens = prompt.data();
-      options.num_prompt_tokens = length;
-      slora_adapter_weight use{};
-      if (!adapters_.empty() && num_adapters > 0) {
-        use = {adapters_[static_cast<size_t>(i % num_adapters)].id, 1.0f, 0};
-        options.adapters = &use;
-        options.num_adapters = 1;
-      }
-      slora_error error = SLORA_ERROR_INIT;
-      expect(slora_sequence_create(engine_, &options, &error), error);
-      ids_.push_back(options.sequence_id);
-    }
-  }
-  void release() {
-    slora_error error = SLORA_ERROR_INIT;
-    for (const uint64_t id : ids_) expect(slora_sequence_release(engine_, id, &error), error);
-  }
-  void submit(const std::vector<slora_plan_row>& rows) {
-    slora_error error = SLORA_ERROR_INIT;
-    slora_plan plan = SLORA_PLAN_INIT;
-    plan.rows = rows.data();
-    plan.num_rows = static_cast<uint32_t>(rows.size());
-    expect(slora_engine_submit(engine_, &plan, &error), error);
-  }
-  double collect() {
-    slora_error error = SLORA_ERROR_INIT;
-    slora_step_result result = SLORA_STEP_RESULT_INIT;
-    result.rows = rows_.data();
-    result.rows_capacity = rows_.size();
-    expect(slora_engine_collect(engine_, &result, &error), error);
-    return double(result.device_ns);
-  }
-  void decode_step(int batch, uint32_t position) {
-    plan_.clear();
-    for (int i = 0; i < batch; ++i)
-      plan_.push_back({ids_[static_cast<size_t>(i)], 1, position, SLORA_ROW_SAMPLE, 0});
-    submit(plan_);
-  }
-
-  slora_model* model_ = nullptr;
-  slora_engine* engine_ = nullptr;
-  slora_model_info info_ = SLORA_MODEL_INFO_INIT;
-  std::vector<Adapter> adapters_;
-  uint64_t next_id_ = 0;
-  std::vector<uint64_t> ids_;
-  std::vector<slora_plan_row> plan_;
-  std::vector<slora_row_result> rows_;
-};
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  std::istringstream in(text);
-  for (std::string part; std::getline(in, part, ',');) parts.push_back(part);
-  return parts;
-}
-
 void print(const Result& r) {
-  if (r.what == "decode") {
+  if (r.what != "prefill") {
     std::printf("%-8s %-7s %6d %10.1f %10.1f %10.1f %7.3f %7.2f %% %11.0f\n", r.what.c_str(),
                 r.set.c_str(), r.batch, r.device_us, r.wall_us, r.floor_us,
                 r.device_us / r.floor_us, 100 * (r.wall_us - r.device_us) / r.wall_us,
@@ -353,7 +128,7 @@ void write_json(const std::string& path, const std::string& model, double copy_r
     std::fprintf(file,
                  "    {\"what\": \"%s\", \"set\": \"%s\", \"%s\": %d, \"device_us\": %.2f, "
                  "\"wall_us\": %.2f, \"floor_us\": %.2f}%s\n",
-                 r.what.c_str(), r.set.c_str(), r.what == "decode" ? "batch" : "tokens", r.batch,
+                 r.what.c_str(), r.set.c_str(), r.what == "prefill" ? "tokens" : "batch", r.batch,
                  r.device_us, r.wall_us, r.floor_us, i + 1 < results.size() ? "," : "");
   }
   std::fprintf(file, "  ]\n}\n");
@@ -365,6 +140,7 @@ void write_json(const std::string& path, const std::string& model, double copy_r
 int main(int argc, char** argv) {
   std::string model, json, batches = "1,8,16,32,64,128", sets = "base,r8,r16,mixed";
   bool with_prefill = true;
+  uint32_t serve_tokens = 0;
   int64_t ffn = 11008;
   double pool_gib = 48;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -375,6 +151,7 @@ int main(int argc, char** argv) {
     if (key == "--prefill") with_prefill = std::atoi(argv[i + 1]) != 0;
     if (key == "--ffn") ffn = std::atoll(argv[i + 1]);
     if (key == "--pool-gib") pool_gib = std::atof(argv[i + 1]);
+    if (key == "--serve") serve_tokens = static_cast<uint32_t>(std::atoi(argv[i + 1]));
     if (key == "--json") json = argv[i + 1];
   }
   if (model.empty()) {
@@ -385,7 +162,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::vector<Result> results;
-  double copy_rate = 0, matmul_2048 = 0, matmul_8192 = 0;
+  double copy_rate = 0, matmul_2048 = 0, matmul_8192 = 0, matmul_serve = 0;
   {
     Ceilings ceilings;
     copy_rate = ceilings.copy_bytes_per_second();
@@ -395,6 +172,8 @@ int main(int argc, char** argv) {
       matmul_2048 = ceilings.layer_matmul_seconds(bench.info(), ffn, 2048);
       matmul_8192 = ceilings.layer_matmul_seconds(bench.info(), ffn, 8192);
     }
+    if (serve_tokens > 0)
+      matmul_serve = ceilings.layer_matmul_seconds(bench.info(), ffn, serve_tokens);
     std::printf("%-8s %-7s %6s %10s %10s %10s %7s %9s %11s\n", "step", "set", "batch", "device us",
                 "wall us", "floor us", "ratio", "gap", "tokens/s");
     const auto add = [&](const Result& result) {
@@ -415,12 +194,14 @@ int main(int argc, char** argv) {
       int largest = 0;
       for (const std::string& batch : split(batches)) {
         const int rows = std::atoi(batch.c_str());
-        if (!is_large || rows <= 64) largest = std::max(largest, rows);
+        if (!is_large || rows <= 64 || serve_tokens > 0) largest = std::max(largest, rows);
       }
       bench.use_set(ranks, set == "base" ? 0 : largest);
       for (const std::string& batch : split(batches)) {
         if (std::atoi(batch.c_str()) <= largest)
           add(bench.decode(set, std::atoi(batch.c_str()), copy_rate));
+        if (std::atoi(batch.c_str()) <= largest && serve_tokens > 0)
+          add(bench.serve(set, std::atoi(batch.c_str()), serve_tokens, copy_rate, matmul_serve));
       }
     }
     if (with_prefill) {

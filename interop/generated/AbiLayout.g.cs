@@ -35,7 +35,7 @@ public static class AbiLayout
         new("slora_backend_info", "free_memory_bytes", 24, 8),
         new("slora_backend_info", "device_name", 32, 128),
         new("slora_backend_info", "features", 160, 128),
-        new("slora_model_options", null, 0, 56),
+        new("slora_model_options", null, 0, 120),
         new("slora_model_options", "struct_size", 0, 4),
         new("slora_model_options", "backend", 4, 4),
         new("slora_model_options", "path", 8, 8),
@@ -47,7 +47,18 @@ public static class AbiLayout
         new("slora_model_options", "reserved0", 37, 3),
         new("slora_model_options", "synthetic_seed", 40, 8),
         new("slora_model_options", "progress", 48, 8),
-        new("slora_model_info", null, 0, 128),
+        new("slora_model_options", "tp_size", 56, 4),
+        new("slora_model_options", "lora_sharding", 60, 4),
+        new("slora_model_options", "tp_devices", 64, 8),
+        new("slora_model_options", "num_tp_devices", 72, 4),
+        new("slora_model_options", "tp_join_ms", 76, 4),
+        new("slora_model_options", "tp_listen", 80, 8),
+        new("slora_model_options", "tp_listen_bytes", 88, 8),
+        new("slora_model_options", "tp_secret", 96, 8),
+        new("slora_model_options", "tp_secret_bytes", 104, 8),
+        new("slora_model_options", "tp_limit_ms", 112, 4),
+        new("slora_model_options", "reserved1", 116, 4),
+        new("slora_model_info", null, 0, 136),
         new("slora_model_info", "struct_size", 0, 4),
         new("slora_model_info", "backend", 4, 4),
         new("slora_model_info", "architecture", 8, 64),
@@ -63,6 +74,21 @@ public static class AbiLayout
         new("slora_model_info", "num_threads", 108, 4),
         new("slora_model_info", "num_parameters", 112, 8),
         new("slora_model_info", "weight_bytes", 120, 8),
+        new("slora_model_info", "tp_size", 128, 4),
+        new("slora_model_info", "lora_sharding", 132, 4),
+        new("slora_worker_options", null, 0, 72),
+        new("slora_worker_options", "struct_size", 0, 4),
+        new("slora_worker_options", "tp_rank", 4, 4),
+        new("slora_worker_options", "join", 8, 8),
+        new("slora_worker_options", "join_bytes", 16, 8),
+        new("slora_worker_options", "secret", 24, 8),
+        new("slora_worker_options", "secret_bytes", 32, 8),
+        new("slora_worker_options", "model_path", 40, 8),
+        new("slora_worker_options", "model_path_bytes", 48, 8),
+        new("slora_worker_options", "device_idx", 56, 4),
+        new("slora_worker_options", "num_threads", 60, 4),
+        new("slora_worker_options", "join_ms", 64, 4),
+        new("slora_worker_options", "limit_ms", 68, 4),
         new("slora_engine_options", null, 0, 72),
         new("slora_engine_options", "struct_size", 0, 4),
         new("slora_engine_options", "tokens_per_page", 4, 4),
@@ -111,6 +137,18 @@ public static class AbiLayout
         new("slora_pool_counters", "preemptions", 80, 8),
         new("slora_pool_counters", "steps", 88, 8),
         new("slora_pool_counters", "tokens", 96, 8),
+        new("slora_traffic", null, 0, 80),
+        new("slora_traffic", "struct_size", 0, 4),
+        new("slora_traffic", "tp_size", 4, 4),
+        new("slora_traffic", "all_reduces", 8, 8),
+        new("slora_traffic", "all_reduce_bytes", 16, 8),
+        new("slora_traffic", "all_gathers", 24, 8),
+        new("slora_traffic", "all_gather_bytes", 32, 8),
+        new("slora_traffic", "broadcasts", 40, 8),
+        new("slora_traffic", "broadcast_bytes", 48, 8),
+        new("slora_traffic", "sent_bytes", 56, 8),
+        new("slora_traffic", "messages", 64, 8),
+        new("slora_traffic", "message_bytes", 72, 8),
         new("slora_logit_bias", null, 0, 8),
         new("slora_logit_bias", "token_id", 0, 4),
         new("slora_logit_bias", "bias", 4, 4),
@@ -216,6 +254,25 @@ public static class AbiLayout
         new("slora_adapter_info", "modules", 48, 4),
         new("slora_adapter_info", "pinned", 52, 1),
         new("slora_adapter_info", "reserved0", 53, 3),
+        new("slora_measure_options", null, 0, 56),
+        new("slora_measure_options", "struct_size", 0, 4),
+        new("slora_measure_options", "backend", 4, 4),
+        new("slora_measure_options", "device_idx", 8, 4),
+        new("slora_measure_options", "num_threads", 12, 4),
+        new("slora_measure_options", "compute_dtype", 16, 4),
+        new("slora_measure_options", "num_rounds", 20, 4),
+        new("slora_measure_options", "copy_bytes", 24, 8),
+        new("slora_measure_options", "upload_bytes", 32, 8),
+        new("slora_measure_options", "matmul_m", 40, 4),
+        new("slora_measure_options", "matmul_n", 44, 4),
+        new("slora_measure_options", "matmul_k", 48, 4),
+        new("slora_measure_options", "reserved0", 52, 4),
+        new("slora_measurement", null, 0, 32),
+        new("slora_measurement", "struct_size", 0, 4),
+        new("slora_measurement", "backend", 4, 4),
+        new("slora_measurement", "copy_bytes_per_second", 8, 8),
+        new("slora_measurement", "upload_bytes_per_second", 16, 8),
+        new("slora_measurement", "matmul_seconds", 24, 8),
     ];
 
     /// <summary>The same rows, measured on the C# structs of this process.</summary>
@@ -283,6 +340,17 @@ public static class AbiLayout
             rows.Add(new("slora_model_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray3)));
             rows.Add(new("slora_model_options", "synthetic_seed", (ulong)((byte*)&value.SyntheticSeed - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_model_options", "progress", (ulong)((byte*)&value.Progress - start), (ulong)sizeof(NativeProgress*)));
+            rows.Add(new("slora_model_options", "tp_size", (ulong)((byte*)&value.TpSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_model_options", "lora_sharding", (ulong)((byte*)&value.LoraSharding - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_model_options", "tp_devices", (ulong)((byte*)&value.TpDevices - start), (ulong)sizeof(int*)));
+            rows.Add(new("slora_model_options", "num_tp_devices", (ulong)((byte*)&value.NumTpDevices - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_model_options", "tp_join_ms", (ulong)((byte*)&value.TpJoinMs - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_model_options", "tp_listen", (ulong)((byte*)&value.TpListen - start), (ulong)sizeof(byte*)));
+            rows.Add(new("slora_model_options", "tp_listen_bytes", (ulong)((byte*)&value.TpListenBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_model_options", "tp_secret", (ulong)((byte*)&value.TpSecret - start), (ulong)sizeof(byte*)));
+            rows.Add(new("slora_model_options", "tp_secret_bytes", (ulong)((byte*)&value.TpSecretBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_model_options", "tp_limit_ms", (ulong)((byte*)&value.TpLimitMs - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_model_options", "reserved1", (ulong)((byte*)&value.Reserved1 - start), (ulong)sizeof(uint)));
         }
 
         {
@@ -304,6 +372,26 @@ public static class AbiLayout
             rows.Add(new("slora_model_info", "num_threads", (ulong)((byte*)&value.NumThreads - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_model_info", "num_parameters", (ulong)((byte*)&value.NumParameters - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_model_info", "weight_bytes", (ulong)((byte*)&value.WeightBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_model_info", "tp_size", (ulong)((byte*)&value.TpSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_model_info", "lora_sharding", (ulong)((byte*)&value.LoraSharding - start), (ulong)sizeof(int)));
+        }
+
+        {
+            NativeWorkerOptions value = default;
+            byte* start = (byte*)&value;
+            rows.Add(new("slora_worker_options", null, 0, (ulong)sizeof(NativeWorkerOptions)));
+            rows.Add(new("slora_worker_options", "struct_size", (ulong)((byte*)&value.StructSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_worker_options", "tp_rank", (ulong)((byte*)&value.TpRank - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_worker_options", "join", (ulong)((byte*)&value.Join - start), (ulong)sizeof(byte*)));
+            rows.Add(new("slora_worker_options", "join_bytes", (ulong)((byte*)&value.JoinBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_worker_options", "secret", (ulong)((byte*)&value.Secret - start), (ulong)sizeof(byte*)));
+            rows.Add(new("slora_worker_options", "secret_bytes", (ulong)((byte*)&value.SecretBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_worker_options", "model_path", (ulong)((byte*)&value.ModelPath - start), (ulong)sizeof(byte*)));
+            rows.Add(new("slora_worker_options", "model_path_bytes", (ulong)((byte*)&value.ModelPathBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_worker_options", "device_idx", (ulong)((byte*)&value.DeviceIdx - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_worker_options", "num_threads", (ulong)((byte*)&value.NumThreads - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_worker_options", "join_ms", (ulong)((byte*)&value.JoinMs - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_worker_options", "limit_ms", (ulong)((byte*)&value.LimitMs - start), (ulong)sizeof(uint)));
         }
 
         {
@@ -367,6 +455,23 @@ public static class AbiLayout
             rows.Add(new("slora_pool_counters", "preemptions", (ulong)((byte*)&value.Preemptions - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "steps", (ulong)((byte*)&value.Steps - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "tokens", (ulong)((byte*)&value.Tokens - start), (ulong)sizeof(ulong)));
+        }
+
+        {
+            NativeTraffic value = default;
+            byte* start = (byte*)&value;
+            rows.Add(new("slora_traffic", null, 0, (ulong)sizeof(NativeTraffic)));
+            rows.Add(new("slora_traffic", "struct_size", (ulong)((byte*)&value.StructSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_traffic", "tp_size", (ulong)((byte*)&value.TpSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_traffic", "all_reduces", (ulong)((byte*)&value.AllReduces - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_reduce_bytes", (ulong)((byte*)&value.AllReduceBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_gathers", (ulong)((byte*)&value.AllGathers - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_gather_bytes", (ulong)((byte*)&value.AllGatherBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "broadcasts", (ulong)((byte*)&value.Broadcasts - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "broadcast_bytes", (ulong)((byte*)&value.BroadcastBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "sent_bytes", (ulong)((byte*)&value.SentBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "messages", (ulong)((byte*)&value.Messages - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "message_bytes", (ulong)((byte*)&value.MessageBytes - start), (ulong)sizeof(ulong)));
         }
 
         {
@@ -537,6 +642,35 @@ public static class AbiLayout
             rows.Add(new("slora_adapter_info", "modules", (ulong)((byte*)&value.Modules - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_adapter_info", "pinned", (ulong)((byte*)&value.Pinned - start), (ulong)sizeof(byte)));
             rows.Add(new("slora_adapter_info", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray3)));
+        }
+
+        {
+            NativeMeasureOptions value = default;
+            byte* start = (byte*)&value;
+            rows.Add(new("slora_measure_options", null, 0, (ulong)sizeof(NativeMeasureOptions)));
+            rows.Add(new("slora_measure_options", "struct_size", (ulong)((byte*)&value.StructSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "backend", (ulong)((byte*)&value.Backend - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measure_options", "device_idx", (ulong)((byte*)&value.DeviceIdx - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measure_options", "num_threads", (ulong)((byte*)&value.NumThreads - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measure_options", "compute_dtype", (ulong)((byte*)&value.ComputeDtype - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measure_options", "num_rounds", (ulong)((byte*)&value.NumRounds - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "copy_bytes", (ulong)((byte*)&value.CopyBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_measure_options", "upload_bytes", (ulong)((byte*)&value.UploadBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_measure_options", "matmul_m", (ulong)((byte*)&value.MatmulM - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "matmul_n", (ulong)((byte*)&value.MatmulN - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "matmul_k", (ulong)((byte*)&value.MatmulK - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measure_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(uint)));
+        }
+
+        {
+            NativeMeasurement value = default;
+            byte* start = (byte*)&value;
+            rows.Add(new("slora_measurement", null, 0, (ulong)sizeof(NativeMeasurement)));
+            rows.Add(new("slora_measurement", "struct_size", (ulong)((byte*)&value.StructSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_measurement", "backend", (ulong)((byte*)&value.Backend - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_measurement", "copy_bytes_per_second", (ulong)((byte*)&value.CopyBytesPerSecond - start), (ulong)sizeof(double)));
+            rows.Add(new("slora_measurement", "upload_bytes_per_second", (ulong)((byte*)&value.UploadBytesPerSecond - start), (ulong)sizeof(double)));
+            rows.Add(new("slora_measurement", "matmul_seconds", (ulong)((byte*)&value.MatmulSeconds - start), (ulong)sizeof(double)));
         }
         return rows;
     }

@@ -56,6 +56,8 @@ public enum NativeStatus : int
     ErrorDeviceLost = -301,
     /// <summary>an invariant did not hold: the engine is poisoned</summary>
     ErrorInternal = -302,
+    /// <summary>a rank of the group died, stalled or gave up; the message names it</summary>
+    ErrorRankLost = -303,
 }
 
 /// <summary>Numeric formats of weights, KV cache and adapter pages.</summary>
@@ -91,6 +93,15 @@ public enum NativeLogLevel : int
     Warning = 2,
     /// <summary><c>SLORA_LOG_ERROR</c></summary>
     Error = 3,
+}
+
+/// <summary>How a tensor-parallel model shares out the LoRA updates of its adapters.</summary>
+public enum NativeLoraSharding : int
+{
+    /// <summary>as the base's matrices are cut: no collective of its own</summary>
+    Aligned = 0,
+    /// <summary>A and B both cut, the intermediate exchanged: less memory and work a rank</summary>
+    Full = 1,
 }
 
 /// <summary>Which resident adapter gives its pages up first, of those that nobody uses.</summary>

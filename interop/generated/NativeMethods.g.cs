@@ -79,7 +79,7 @@ internal static unsafe partial class NativeMethods
 
     /// <summary>
     /// Reads and packs a model. Files are memory-mapped, checked against config.json and converted to the compute
-    /// dtype.
+    /// dtype. With tp_size above 1 every rank reads its own part only.
     /// </summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
@@ -109,12 +109,27 @@ internal static unsafe partial class NativeMethods
     internal static partial void ModelDestroy(
         OpaqueModel* model);
 
+    /// <summary>
+    /// Joins rank 0, loads its part of the model and runs it until rank 0's model is destroyed. Adapters are read from
+    /// the paths that rank 0 reads.
+    /// </summary>
+    /// <remarks>Thread: any; may block.</remarks>
+    /// <returns>
+    /// SLORA_OK once rank 0 has let go; SLORA_ERROR_INVALID_ARGUMENT (also where secret, version, rank or model are not
+    /// rank 0's), SLORA_ERROR_IO, SLORA_ERROR_RANK_LOST, SLORA_ERROR_STRUCT_SIZE, or as slora_model_load.
+    /// </returns>
+    [LibraryImport(Library, EntryPoint = "slora_worker_run")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial int WorkerRun(
+        NativeWorkerOptions* options, NativeError* error);
+
     /// <summary>Creates an engine on a model and takes its memory once.</summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
     /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
-    /// SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_UNSUPPORTED (an experiment that the backend lacks) or
-    /// SLORA_ERROR_OUT_OF_MEMORY.
+    /// SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY, SLORA_ERROR_UNSUPPORTED (an experiment that the backend
+    /// lacks, or on several ranks) or SLORA_ERROR_WRONG_STATE (a model of several tensor-parallel ranks serves one
+    /// engine at a time).
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_engine_create")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
@@ -146,6 +161,14 @@ internal static unsafe partial class NativeMethods
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
     internal static partial int EngineGetCounters(
         OpaqueEngine* engine, NativePoolCounters* outCounters, NativeError* error);
+
+    /// <summary>Fills `out_traffic`.</summary>
+    /// <remarks>Thread: any.</remarks>
+    /// <returns>SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE.</returns>
+    [LibraryImport(Library, EntryPoint = "slora_engine_get_traffic")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial int EngineGetTraffic(
+        OpaqueEngine* engine, NativeTraffic* outTraffic, NativeError* error);
 
     /// <summary>
     /// Writes the owner (<see cref="NativePageOwner"/>, one byte a page) of pages [0, capacity) to `out_owners`: a
@@ -286,4 +309,18 @@ internal static unsafe partial class NativeMethods
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
     internal static partial void AdapterUnload(
         OpaqueAdapter* adapter);
+
+    /// <summary>
+    /// Opens the backend, measures alone on it and gives its memory back. What else runs on the device lowers the
+    /// figures.
+    /// </summary>
+    /// <remarks>Thread: any; may block.</remarks>
+    /// <returns>
+    /// SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT (the value and the limit), SLORA_ERROR_STRUCT_SIZE,
+    /// SLORA_ERROR_UNSUPPORTED (the dtype), SLORA_ERROR_BACKEND, SLORA_ERROR_OUT_OF_MEMORY.
+    /// </returns>
+    [LibraryImport(Library, EntryPoint = "slora_backend_measure")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial int BackendMeasure(
+        NativeMeasureOptions* options, NativeMeasurement* outMeasurement, NativeError* error);
 }

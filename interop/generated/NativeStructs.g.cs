@@ -128,6 +128,34 @@ internal unsafe partial struct NativeModelOptions
     public ulong SyntheticSeed;
     /// <summary>may be null</summary>
     public NativeProgress* Progress;
+    /// <summary>
+    /// tensor-parallel ranks, 1..64; 0: 1. Must divide the attention heads. On the host each has num_threads / tp_size
+    /// threads, one at least
+    /// </summary>
+    public uint TpSize;
+    /// <summary><see cref="NativeLoraSharding"/></summary>
+    public int LoraSharding;
+    /// <summary>[num_tp_devices]: the ranks' devices; null: device_idx and those after it. Host: null</summary>
+    public int* TpDevices;
+    /// <summary>tp_size, or 0</summary>
+    public uint NumTpDevices;
+    /// <summary>how long to wait for the other ranks to come; 0: 60000</summary>
+    public uint TpJoinMs;
+    /// <summary>
+    /// host:port at which ranks 1.. are awaited, which are processes (slora_worker_run) on this host, or on any with
+    /// CUDA; null: they are threads of this process
+    /// </summary>
+    public byte* TpListen;
+    /// <summary><c>tp_listen_bytes</c></summary>
+    public ulong TpListenBytes;
+    /// <summary>what they must know, with tp_listen only</summary>
+    public byte* TpSecret;
+    /// <summary><c>tp_secret_bytes</c></summary>
+    public ulong TpSecretBytes;
+    /// <summary>how long a rank may not answer before it counts as lost; 0: 30000</summary>
+    public uint TpLimitMs;
+    /// <summary><c>reserved1</c></summary>
+    public uint Reserved1;
 
     /// <summary><c>SLORA_MODEL_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
@@ -172,12 +200,54 @@ public partial struct NativeModelInfo
     public ulong NumParameters;
     /// <summary>packed, as a step that touches every weight reads them</summary>
     public ulong WeightBytes;
+    /// <summary>tensor-parallel ranks; num_threads and pages are each rank's own</summary>
+    public uint TpSize;
+    /// <summary><see cref="NativeLoraSharding"/></summary>
+    public int LoraSharding;
 
     /// <summary><c>SLORA_MODEL_INFO_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
     public static NativeModelInfo Create() => new()
     {
         StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeModelInfo>(),
+    };
+}
+
+/// <summary>How a process joins a tensor-parallel model as one of the ranks after the first.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+internal unsafe partial struct NativeWorkerOptions
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary>1..tp_size - 1 of rank 0's model</summary>
+    public uint TpRank;
+    /// <summary>host:port at which rank 0 awaits (slora_model_options.tp_listen)</summary>
+    public byte* Join;
+    /// <summary><c>join_bytes</c></summary>
+    public ulong JoinBytes;
+    /// <summary>rank 0's</summary>
+    public byte* Secret;
+    /// <summary><c>secret_bytes</c></summary>
+    public ulong SecretBytes;
+    /// <summary>where this host has the model; null: where rank 0 has it</summary>
+    public byte* ModelPath;
+    /// <summary><c>model_path_bytes</c></summary>
+    public ulong ModelPathBytes;
+    /// <summary>CUDA device; host: 0</summary>
+    public int DeviceIdx;
+    /// <summary>host compute threads, 1..256; 0: one a core</summary>
+    public int NumThreads;
+    /// <summary>how long to wait for the other ranks to come; 0: 60000</summary>
+    public uint JoinMs;
+    /// <summary>how long a rank may not answer before it counts as lost; 0: 30000</summary>
+    public uint LimitMs;
+
+    /// <summary><c>SLORA_WORKER_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeWorkerOptions Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeWorkerOptions>(),
+        TpRank = 1,
     };
 }
 
@@ -189,7 +259,9 @@ public partial struct NativeEngineOptions
     public uint StructSize;
     /// <summary>tokens of one layer's K and V in a page; power of two, 1..256; 0: 16</summary>
     public uint TokensPerPage;
-    /// <summary>the arena: KV and adapter pages of all layers; 0: a rule by free memory</summary>
+    /// <summary>
+    /// the arena of each tensor-parallel rank: KV and adapter pages of all layers; 0: a rule by free memory
+    /// </summary>
     public ulong PoolBytes;
     /// <summary>budget of packed adapter images in host memory; 0: no limit</summary>
     public ulong HostAdapterBytes;
@@ -312,6 +384,47 @@ public partial struct NativePoolCounters
     public static NativePoolCounters Create() => new()
     {
         StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativePoolCounters>(),
+    };
+}
+
+/// <summary>
+/// What rank 0 of a tensor-parallel engine has exchanged with the others since the engine was created. All zero with
+/// one rank. A step that replays a recorded graph (CUDA) is counted once, when it is recorded.
+/// </summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeTraffic
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><c>tp_size</c></summary>
+    public uint TpSize;
+    /// <summary><c>all_reduces</c></summary>
+    public ulong AllReduces;
+    /// <summary>of one rank's operands</summary>
+    public ulong AllReduceBytes;
+    /// <summary><c>all_gathers</c></summary>
+    public ulong AllGathers;
+    /// <summary>of one rank's parts</summary>
+    public ulong AllGatherBytes;
+    /// <summary><c>broadcasts</c></summary>
+    public ulong Broadcasts;
+    /// <summary><c>broadcast_bytes</c></summary>
+    public ulong BroadcastBytes;
+    /// <summary>
+    /// what a rank sends for all of these in a ring of N: 2 (N-1)/N of an all_reduce's operand, N-1 times an
+    /// all_gather's part, (N-1)/N of a broadcast
+    /// </summary>
+    public ulong SentBytes;
+    /// <summary>between the ranks' hosts</summary>
+    public ulong Messages;
+    /// <summary><c>message_bytes</c></summary>
+    public ulong MessageBytes;
+
+    /// <summary><c>SLORA_TRAFFIC_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeTraffic Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeTraffic>(),
     };
 }
 
@@ -637,5 +750,66 @@ public partial struct NativeAdapterInfo
     public static NativeAdapterInfo Create() => new()
     {
         StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeAdapterInfo>(),
+    };
+}
+
+/// <summary>What to measure. A size of 0 leaves that measurement out.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeMeasureOptions
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><see cref="NativeBackend"/></summary>
+    public int Backend;
+    /// <summary>CUDA device; host: 0</summary>
+    public int DeviceIdx;
+    /// <summary>host compute threads, 1..256; 0: one a core</summary>
+    public int NumThreads;
+    /// <summary><see cref="NativeDtype"/>: of the matmul's W; host: F32 or BF16</summary>
+    public int ComputeDtype;
+    /// <summary>rounds of each, after two that do not count; 1..1000; 0: 10</summary>
+    public uint NumRounds;
+    /// <summary>of a copy within the device; twice as much memory is taken for it</summary>
+    public ulong CopyBytes;
+    /// <summary>of a copy from pinned host memory to the device</summary>
+    public ulong UploadBytes;
+    /// <summary>y [m, n] = x [m, k] W [n, k]^T, as a step computes it; all three or none, each up to 2^20</summary>
+    public uint MatmulM;
+    /// <summary><c>matmul_n</c></summary>
+    public uint MatmulN;
+    /// <summary><c>matmul_k</c></summary>
+    public uint MatmulK;
+    /// <summary><c>reserved0</c></summary>
+    public uint Reserved0;
+
+    /// <summary><c>SLORA_MEASURE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeMeasureOptions Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeMeasureOptions>(),
+        ComputeDtype = 1,
+    };
+}
+
+/// <summary>Medians of the rounds; 0 for what was left out.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeMeasurement
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><see cref="NativeBackend"/>: the one measured, host or CUDA</summary>
+    public int Backend;
+    /// <summary>read and written: 2 * copy_bytes over the time</summary>
+    public double CopyBytesPerSecond;
+    /// <summary>upload_bytes over the time</summary>
+    public double UploadBytesPerSecond;
+    /// <summary>of one product: 2 m n k operations</summary>
+    public double MatmulSeconds;
+
+    /// <summary><c>SLORA_MEASUREMENT_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeMeasurement Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeMeasurement>(),
     };
 }

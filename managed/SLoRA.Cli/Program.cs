@@ -2,6 +2,7 @@
 // (0 done, 1 failed, 2 wrong arguments, 130 interrupted).
 using System.CommandLine;
 using SLoRA.Cli.Commands;
+using SLoRA.Cli.Commands.Bench;
 
 namespace SLoRA.Cli;
 
@@ -15,7 +16,7 @@ internal static class Program
     {
         var root = new RootCommand("Serves thousands of LoRA adapters on one base model.")
         {
-            ServeCommand.Create(), GenerateCommand.Create(), AdaptersCommand.Create(), DoctorCommand.Create(), DemoCommand.Create(),
+            ServeCommand.Create(), WorkerCommand.Create(), GenerateCommand.Create(), AdaptersCommand.Create(), DoctorCommand.Create(), DemoCommand.Create(), BenchCommand.Create(),
         };
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)

@@ -36,12 +36,25 @@ internal static class EngineLoader
         }
     }
 
-    private static SLoRAEngine Load(SLoRAOptions options, IReadOnlyList<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    /// The native engine alone, without a scheduler, and what it is: for measurements of single steps.
+    public static (INativeEngine Engine, EngineInfo Info) LoadBare(SLoRAOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
+    {
+        var library = LoadLibrary(options);
+        var native = LoadNative(options, progress, ct);
+        return (native, Describe(options, native, library));
+    }
+
+    private static NativeLibraryInfo LoadLibrary(SLoRAOptions options)
     {
         NativeLibraryLoader.Configure(new NativeLibrarySearch { LibraryPath = options.Native.LibraryPath, Directories = [.. options.Native.SearchDirectories] });
-        var library = NativeLibraryLoader.Load();
+        return NativeLibraryLoader.Load();
+    }
+
+    private static SLoRAEngine Load(SLoRAOptions options, IReadOnlyList<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    {
+        var library = LoadLibrary(options);
         NativeLogBridge.Connect(loggers);
-        var text = ModelText.Read(options.Model.Path);
+        var text = ModelText.Read(options.Model.Path, mayLackTokenizer: options.Model.Synthetic);
         var native = LoadNative(options, progress, ct);
         try
         {
@@ -78,6 +91,15 @@ internal static class EngineLoader
                 ComputeDtype = (NativeDtype)options.Model.Dtype,
                 DeviceIndex = options.Native.DeviceIndex,
                 NumThreads = options.Native.NumThreads,
+                Synthetic = options.Model.Synthetic,
+                SyntheticSeed = options.Model.SyntheticSeed,
+                TensorParallelSize = options.TensorParallel.Size,
+                LoraSharding = (NativeLoraSharding)options.TensorParallel.LoraSharding,
+                Devices = [.. options.TensorParallel.Devices],
+                Listen = options.TensorParallel.Listen,
+                Secret = options.TensorParallel.Listen is null ? null : options.TensorParallel.ResolveSecret(),
+                JoinMilliseconds = 1000 * options.TensorParallel.JoinLimitSeconds,
+                TimeLimitMilliseconds = 1000 * options.TensorParallel.TimeLimitSeconds,
             },
             progress is null ? null : new ByteProgress(progress, "model"),
             ct);
@@ -127,6 +149,7 @@ internal static class EngineLoader
             NativeBuild = library.BuildInfo,
             NativePath = library.Path,
             NumParameters = (long)model.NumParameters,
+            WeightBytes = (long)model.WeightBytes,
             NumThreads = (int)model.NumThreads,
             TotalPages = geometry.NumPages,
             TokensPerPage = geometry.TokensPerPage,

@@ -23,6 +23,16 @@ internal sealed record NativeDiagnosis(NativeLibraryInfo? Library, string? Probl
             return new NativeDiagnosis(null, error.Message, [], []);
         }
     }
+
+    /// "host" or "cuda": what a load with these options would take.
+    public static string ResolveBackend(NativeOptions options)
+    {
+        NativeLibraryLoader.Configure(new NativeLibrarySearch { LibraryPath = options.LibraryPath, Directories = [.. options.SearchDirectories] });
+        return (NativeBackend)NativeBackends.Probe((NativeBackend)options.Backend).Backend == NativeBackend.Cuda ? "cuda" : "host";
+    }
+
+    /// What backend "host" or "cuda" of the library in use offers.
+    public static BackendDiagnosis Describe(string backend) => BackendDiagnosis.Run(backend == "cuda" ? NativeBackend.Cuda : NativeBackend.Host);
 }
 
 internal sealed record BackendDiagnosis(string Name, string? Problem, string Device, string Features, int NumThreads, long MemoryBytes, long FreeMemoryBytes)

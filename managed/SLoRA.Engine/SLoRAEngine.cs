@@ -154,6 +154,28 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
     }
 
+    /// Runs a request of one choice whose tokens are only counted. Throws what GenerateAsync would before queueing it.
+    internal ObservedRequest Observe(GenerationRequest request, ITokenObserver observer)
+    {
+        // A replay's adapters are in host memory already, so this waits for nothing.
+        var revisions = AcquireAdaptersAsync(request, CancellationToken.None).AsTask().GetAwaiter().GetResult();
+        ObservedRequest run;
+        RequestTicket ticket;
+        try
+        {
+            run = new ObservedRequest(_loop, revisions, observer);
+            ticket = CreateTicket(request, revisions, run);
+        }
+        catch
+        {
+            Release(revisions);
+            throw;
+        }
+
+        run.Begin(ticket);
+        return run;
+    }
+
     /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it; loads adapters that
     /// are only registered, as that would.</summary>
     /// <param name="request">The request.</param>
@@ -194,6 +216,8 @@ public sealed class SLoRAEngine : IAsyncDisposable
             HostAdapters = pool.HostAdapters,
             HostAdapterBytes = pool.HostAdapterBytes,
             AdapterLoads = pool.AdapterLoads,
+            AdapterLoadBytes = pool.AdapterLoadBytes,
+            AdapterHits = pool.AdapterHits,
             AdapterEvictions = pool.AdapterEvictions,
             Preemptions = pool.Preemptions,
             Steps = pool.Steps,
@@ -322,7 +346,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
     }
 
-    private RequestTicket CreateTicket(GenerationRequest request, AdapterRevision[] revisions)
+    private RequestTicket CreateTicket(GenerationRequest request, AdapterRevision[] revisions, IStreamObserver? observer = null)
     {
         var template = revisions.Select(revision => revision.ChatTemplate).FirstOrDefault(template => template is not null);
         var prompt = _prompts.Encode(request.Prompt, template);
@@ -339,7 +363,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
             Seed = request.Sampling.Seed ?? BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))),
             NumChoices = request.NumChoices,
             StopTokenIds = [.. request.StopTokenIds, .. request.IgnoreEos ? [] : _tokenizer.EosIds],
-            Stream = new TokenStream(request.Sampling.NumLogprobs ?? 0, maxOutput),
+            Stream = new TokenStream(request.Sampling.NumLogprobs ?? 0, maxOutput, observer),
         };
     }
 

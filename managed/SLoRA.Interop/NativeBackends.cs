@@ -18,6 +18,24 @@ public static unsafe class NativeBackends
         return info;
     }
 
+    /// <summary>Measures what a backend can do at best, alone on it; see <c>slora_backend_measure</c>.</summary>
+    /// <param name="options">What to measure: <c>NativeMeasureOptions.Create() with { ... }</c>.</param>
+    /// <returns>Medians; zeros for what was left out.</returns>
+    /// <exception cref="OutOfDeviceMemoryException">What it needs does not fit.</exception>
+    /// <exception cref="SLoRAException">A size is outside its limits, or the backend is not available.</exception>
+    public static NativeMeasurement Measure(in NativeMeasureOptions options)
+    {
+        NativeLibraryLoader.LoadHandle();
+        NativeMeasurement measured = NativeMeasurement.Create();
+        NativeError error = NativeError.Create();
+        fixed (NativeMeasureOptions* native = &options)
+        {
+            StatusErrors.ThrowIfFailed(NativeMethods.BackendMeasure(native, &measured, &error), in error);
+        }
+
+        return measured;
+    }
+
     /// <summary>The layout table of the loaded library, to compare with <see cref="AbiLayout.Expected"/>.</summary>
     /// <returns>Its rows in its order.</returns>
     public static IReadOnlyList<AbiLayoutRow> ReadLayout()

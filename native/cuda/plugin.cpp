@@ -1,4 +1,4 @@
-// What libslora.so finds in this library: both tables, or one line that says why there are none.
+// What libslora.so finds in this library: its tables, or one line that says why there are none.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -6,6 +6,7 @@
 #include "slora/engine/backend_loader.hpp"
 #include "src/cuda/cuda_context.hpp"
 #include "src/cuda/cuda_kernels.hpp"
+#include "src/cuda/nccl_comm.hpp"
 
 using slora::engine::PluginApi;
 
@@ -21,8 +22,9 @@ extern "C" __attribute__((visibility("default"))) const PluginApi* slora_plugin_
   static const PluginApi kPlugin = {sizeof(PluginApi),
                                     slora::device::kDeviceApiVersion,
                                     slora::kernels::kKernelApiVersion,
-                                    0,
+                                    slora::comm::kCommApiVersion,
                                     slora::device::cuda::cuda_device_api(),
-                                    slora::kernels::cuda::cuda_kernel_api()};
+                                    slora::kernels::cuda::cuda_kernel_api(),
+                                    slora::comm::cuda::nccl_comm_api()};
   return &kPlugin;
 }

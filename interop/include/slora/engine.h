@@ -48,7 +48,8 @@ enum slora_experiment_lora {
 typedef struct slora_engine_options {
   uint32_t struct_size;
   uint32_t tokens_per_page;      /* tokens of one layer's K and V in a page; power of two, 1..256; 0: 16 */
-  uint64_t pool_bytes;           /* the arena: KV and adapter pages of all layers; 0: a rule by free memory */
+  uint64_t pool_bytes;           /* the arena of each tensor-parallel rank: KV and adapter pages of all layers; 0: a rule
+                                  * by free memory */
   uint64_t host_adapter_bytes;   /* budget of packed adapter images in host memory; 0: no limit */
   uint32_t max_sequences;        /* sequences at a time, 1..65536; 0: 256 */
   uint32_t max_batch_tokens;     /* tokens in one step, 1..1048576; 0: 2048 */
@@ -109,11 +110,29 @@ typedef struct slora_pool_counters {
 #define SLORA_POOL_COUNTERS_INIT \
   {(uint32_t)sizeof(slora_pool_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
+/* What rank 0 of a tensor-parallel engine has exchanged with the others since the engine was created. All zero with one
+ * rank. A step that replays a recorded graph (CUDA) is counted once, when it is recorded. */
+typedef struct slora_traffic {
+  uint32_t struct_size;
+  uint32_t tp_size;
+  uint64_t all_reduces;
+  uint64_t all_reduce_bytes;     /* of one rank's operands */
+  uint64_t all_gathers;
+  uint64_t all_gather_bytes;     /* of one rank's parts */
+  uint64_t broadcasts;
+  uint64_t broadcast_bytes;
+  uint64_t sent_bytes;           /* what a rank sends for all of these in a ring of N: 2 (N-1)/N of an all_reduce's operand,
+                                  * N-1 times an all_gather's part, (N-1)/N of a broadcast */
+  uint64_t messages;             /* between the ranks' hosts */
+  uint64_t message_bytes;
+} slora_traffic;
+#define SLORA_TRAFFIC_INIT {(uint32_t)sizeof(slora_traffic), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
 /* Creates an engine on a model and takes its memory once.
  * @thread any @blocks
  * @return the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
- *   SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_UNSUPPORTED (an experiment that the backend lacks) or
- *   SLORA_ERROR_OUT_OF_MEMORY. */
+ *   SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY, SLORA_ERROR_UNSUPPORTED (an experiment that the backend lacks, or
+ *   on several ranks) or SLORA_ERROR_WRONG_STATE (a model of several tensor-parallel ranks serves one engine at a time). */
 SLORA_API slora_engine* slora_engine_create(slora_model* model, const slora_engine_options* options,
                                             slora_error* error);
 
@@ -133,6 +152,11 @@ SLORA_API int32_t slora_engine_get_geometry(const slora_engine* engine, slora_en
  * @return SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE. */
 SLORA_API int32_t slora_engine_get_counters(const slora_engine* engine, slora_pool_counters* out_counters,
                                             slora_error* error);
+
+/* Fills `out_traffic`.
+ * @thread any
+ * @return SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE. */
+SLORA_API int32_t slora_engine_get_traffic(const slora_engine* engine, slora_traffic* out_traffic, slora_error* error);
 
 /* Whose a page is. */
 enum slora_page_owner {

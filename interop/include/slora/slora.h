@@ -6,5 +6,6 @@
 #include "model.h"
 #include "engine.h"
 #include "adapter.h"
+#include "measure.h"
 
 #endif /* SLORA_H */

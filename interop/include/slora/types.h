@@ -71,7 +71,8 @@ enum slora_status {
   SLORA_ERROR_CANCELLED = -205,        /* the caller set slora_progress.cancel */
 
   SLORA_ERROR_DEVICE_LOST = -301,      /* the device failed in mid-step: the engine is poisoned */
-  SLORA_ERROR_INTERNAL = -302          /* an invariant did not hold: the engine is poisoned */
+  SLORA_ERROR_INTERNAL = -302,         /* an invariant did not hold: the engine is poisoned */
+  SLORA_ERROR_RANK_LOST = -303         /* a rank of the group died, stalled or gave up; the message names it */
 };
 
 /* Numeric formats of weights, KV cache and adapter pages. */

@@ -28,6 +28,9 @@ public sealed record EngineInfo
     /// <summary>Weights of the base model.</summary>
     public long NumParameters { get; init; }
 
+    /// <summary>Bytes that a step which touches every weight reads.</summary>
+    public long WeightBytes { get; init; }
+
     /// <summary>Host compute threads; 0 on a GPU.</summary>
     public int NumThreads { get; init; }
 

@@ -40,6 +40,12 @@ public sealed record EngineStatistics
     /// <summary>Copies of an adapter into pages, since the start.</summary>
     public long AdapterLoads { get; init; }
 
+    /// <summary>Bytes of those copies.</summary>
+    public long AdapterLoadBytes { get; init; }
+
+    /// <summary>Pairs of a step and an adapter of it that was resident already, since the start.</summary>
+    public long AdapterHits { get; init; }
+
     /// <summary>Adapters whose pages were taken, since the start.</summary>
     public long AdapterEvictions { get; init; }
 

@@ -63,7 +63,7 @@ internal sealed class EngineLoop : IDisposable
 
     public int NumWaiting => Math.Max(0, Volatile.Read(ref _numWaiting));
 
-    internal StepProbe? Probe { get; set; }
+    internal IStepObserver? Probe { get; set; }
 
     /// Called on the loop's thread, once, before any request is told.
     public Action<Exception>? Faulted { get; set; }
@@ -433,9 +433,9 @@ internal sealed class EngineLoop : IDisposable
 
         HandOut(plan);
         _numbers.Publish(_scheduler, plan);
-        Scheduler.Recycle(plan);
         _waker.Signal();
-        Probe?.OnStep();
+        Probe?.OnStep(plan, _outcome);
+        Scheduler.Recycle(plan);
     }
 
     private void Observe(in NativeCounters pool) => _scheduler.ObservePool(new PoolState(pool.FreePages, pool.EvictablePages));

@@ -18,6 +18,7 @@ internal sealed class TokenStream : IValueTaskSource
     private const int MaxFresh = 32;
 
     private readonly int _numTop;
+    private readonly IStreamObserver? _observer;
     private ManualResetValueTaskSourceCore<bool> _wait = new() { RunContinuationsAsynchronously = true };
     private Segment _writing;
     private Segment _reading;
@@ -31,9 +32,11 @@ internal sealed class TokenStream : IValueTaskSource
 
     /// <param name="numTop">Most likely tokens kept a token.</param>
     /// <param name="maxTokens">Tokens that the request may give, all its choices together.</param>
-    public TokenStream(int numTop, int maxTokens)
+    /// <param name="observer">Who reads it when it is woken; null: whoever waits.</param>
+    public TokenStream(int numTop, int maxTokens, IStreamObserver? observer = null)
     {
         _numTop = numTop;
+        _observer = observer;
         _writing = _reading = new Segment(SegmentLength, numTop);
         _fresh = new Segment[Math.Min(MaxFresh, maxTokens / SegmentLength + 1)];
         for (var i = 0; i < _fresh.Length; i++)
@@ -77,7 +80,11 @@ internal sealed class TokenStream : IValueTaskSource
     {
         Volatile.Write(ref _isMarked, 0);
         Interlocked.MemoryBarrier();
-        if (Interlocked.CompareExchange(ref _isWaiting, 0, 1) == 1)
+        if (_observer is not null)
+        {
+            _observer.OnWake(this);
+        }
+        else if (Interlocked.CompareExchange(ref _isWaiting, 0, 1) == 1)
         {
             _wait.SetResult(true);
         }

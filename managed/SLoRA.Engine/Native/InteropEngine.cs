@@ -167,6 +167,8 @@ internal sealed class InteropEngine : INativeEngine
         HostAdapters = (int)pool.HostAdapters,
         HostAdapterBytes = (long)pool.HostAdapterBytes,
         AdapterLoads = (long)pool.AdapterLoads,
+        AdapterLoadBytes = (long)pool.AdapterLoadBytes,
+        AdapterHits = (long)pool.AdapterHits,
         AdapterEvictions = (long)pool.AdapterEvictions,
         Preemptions = (long)pool.Preemptions,
         Steps = (long)pool.Steps,

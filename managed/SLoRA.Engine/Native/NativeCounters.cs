@@ -23,6 +23,10 @@ internal readonly record struct NativeCounters
 
     public long AdapterLoads { get; init; }
 
+    public long AdapterLoadBytes { get; init; }
+
+    public long AdapterHits { get; init; }
+
     public long AdapterEvictions { get; init; }
 
     public long Preemptions { get; init; }

@@ -16,5 +16,12 @@ public sealed class ModelOptions
     /// <summary>Numeric format of weights, KV and adapter pages.</summary>
     public ComputeDtype Dtype { get; set; } = ComputeDtype.Bf16;
 
+    /// <summary>true: only config.json is read and the weights are random, to measure speed with; a tokenizer is used if the
+    /// folder has one, and without it prompts must be token ids.</summary>
+    public bool Synthetic { get; set; }
+
+    /// <summary>Seed of random weights.</summary>
+    public ulong SyntheticSeed { get; set; }
+
     internal string ServedName => string.IsNullOrEmpty(Name) ? System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(Path))) : Name;
 }

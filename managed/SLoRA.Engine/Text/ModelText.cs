@@ -6,20 +6,28 @@ namespace SLoRA.Engine.Text;
 
 internal sealed class ModelText : IAdapterFolderReader
 {
-    private readonly HfTokenizer _tokenizer;
+    private static readonly string[] s_tokenizerFiles = ["tokenizer.json", "tokenizer.model"];
 
-    private ModelText(HfTokenizer tokenizer, RenderChat? chatTemplate)
+    private readonly HfTokenizer? _tokenizer;
+
+    private ModelText(HfTokenizer? tokenizer, RenderChat? chatTemplate)
     {
         _tokenizer = tokenizer;
+        Tokenizer = tokenizer ?? (ITokenizer)new NoTokenizer();
         ChatTemplate = chatTemplate;
     }
 
-    public ITokenizer Tokenizer => _tokenizer;
+    public ITokenizer Tokenizer { get; }
 
     public RenderChat? ChatTemplate { get; }
 
-    public static ModelText Read(string path)
+    public static ModelText Read(string path, bool mayLackTokenizer = false)
     {
+        if (mayLackTokenizer && !s_tokenizerFiles.Any(file => File.Exists(Path.Combine(path, file))))
+        {
+            return new ModelText(null, null);
+        }
+
         try
         {
             return new ModelText(HfTokenizer.LoadFromFolder(path), ToRender(Tokenizers.Templates.ChatTemplate.LoadFromFolder(path)));
@@ -32,6 +40,11 @@ internal sealed class ModelText : IAdapterFolderReader
 
     RenderChat? IAdapterFolderReader.Read(string path)
     {
+        if (_tokenizer is null)
+        {
+            return null;
+        }
+
         try
         {
             var report = AdapterTokenizerCheck.Inspect(_tokenizer, path);

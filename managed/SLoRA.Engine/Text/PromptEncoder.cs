@@ -27,6 +27,7 @@ internal sealed class PromptEncoder(ITokenizer tokenizer, RenderChat? modelTempl
     {
         if (template is null)
         {
+            NoTokenizer.Refuse(tokenizer);
             throw new RequestInvalidException("neither the model nor the adapter has a chat template; send the prompt as text", "messages");
         }
 

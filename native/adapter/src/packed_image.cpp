@@ -69,14 +69,17 @@ class ImageWriter {
     if (weights.lora_rank == 0) return;
     const int64_t in_dim = weights.a.shape[1];
     const int64_t out_dim = weights.b.shape[0];
-    for (int64_t r = 0; r < weights.lora_rank; ++r) {
+    for (int64_t r = 0; r < weights.a.shape[0]; ++r) {
       convert_row(weights.a, r * in_dim, 1, in_dim, image_.geometry().dtype,
                   at(weights, place.a, in_dim, r));
+    }
+    for (int64_t r = 0; r < weights.lora_rank; ++r) {
       convert_row(weights.b, r, weights.lora_rank, out_dim, image_.geometry().dtype,
                   at(weights, place.b, out_dim, r));
     }
-    done_bytes_ += static_cast<uint64_t>(weights.lora_rank * (in_dim + out_dim) *
-                                         core::dtype_bytes(image_.geometry().dtype));
+    done_bytes_ +=
+        static_cast<uint64_t>((weights.a.shape[0] * in_dim + weights.lora_rank * out_dim) *
+                              core::dtype_bytes(image_.geometry().dtype));
     report(done_bytes_);
   }
 
@@ -134,6 +137,21 @@ int64_t place_parts(const ModuleWeights& weights, DType dtype, LayerRun& run, Lo
          core::dtype_bytes(dtype);
 }
 
+// The same modules once more, with the lora_ranks that this rank's A has.
+void add_shrink_table(const AdapterSource& source, ImageLayout& layout) {
+  const size_t num_entries = layout.modules.size();
+  layout.modules.resize(2 * num_entries);
+  std::copy_n(layout.modules.begin(), num_entries,
+              layout.modules.begin() + static_cast<std::ptrdiff_t>(num_entries));
+  for (const ModuleWeights& weights : source.modules) {
+    if (weights.lora_rank == 0) continue;
+    const auto place =
+        static_cast<size_t>(weights.layer_idx) * static_cast<size_t>(layout.num_modules) +
+        static_cast<size_t>(weights.module_idx);
+    layout.modules[num_entries + place].lora_rank = static_cast<int32_t>(weights.a.shape[0]);
+  }
+}
+
 }  // namespace
 
 const std::shared_ptr<ImageAllocator>& heap_image_allocator() {
@@ -144,7 +162,7 @@ const std::shared_ptr<ImageAllocator>& heap_image_allocator() {
 }
 
 ImageLayout plan_image(const AdapterSource& source, const model::ModuleTable& table,
-                       const PageGeometry& geometry) {
+                       const PageGeometry& geometry, int32_t min_pages) {
   check_geometry(geometry);
   ImageLayout layout;
   layout.num_layers = table.num_layers;
@@ -158,7 +176,6 @@ ImageLayout plan_image(const AdapterSource& source, const model::ModuleTable& ta
   int64_t used_elems = 0;
   int64_t last_place = -1;
   for (const ModuleWeights& weights : source.modules) {
-    const model::LinearModule& module = table.modules[static_cast<size_t>(weights.module_idx)];
     const int64_t place = int64_t{weights.layer_idx} * layout.num_modules + weights.module_idx;
     SLORA_CHECK(place > last_place);  // table order, which is the order in the run
     SLORA_CHECK(weights.lora_rank >= 1 || !weights.offset.empty());
@@ -168,16 +185,19 @@ ImageLayout plan_image(const AdapterSource& source, const model::ModuleTable& ta
     entry.lora_rank = weights.lora_rank;
     entry.scale = weights.scale;
     if (weights.lora_rank > 0) {
-      entry.a = run.place(module.in_dim, weights.lora_rank);
-      entry.b = run.place(module.out_dim, weights.lora_rank);
+      const int64_t own_lora_ranks = weights.a.shape[0];
+      if (own_lora_ranks > 0) entry.a = run.place(weights.a.shape[1], own_lora_ranks);
+      entry.b = run.place(weights.b.shape[0], weights.lora_rank);
+      used_elems += own_lora_ranks * weights.a.shape[1] + weights.lora_rank * weights.b.shape[0];
     }
     used_elems += place_parts(weights, geometry.dtype, run, entry);
     layout.has_epilogue |= entry.parts != 0;
-    used_elems += weights.lora_rank * (module.in_dim + module.out_dim);
     layout.max_lora_rank = std::max(layout.max_lora_rank, weights.lora_rank);
     if (weights.module_idx < 32) layout.module_mask |= 1u << weights.module_idx;
   }
-  layout.num_pages = 1;  // an adapter of the head alone has one too: a tenant is never empty
+  if (source.shares_lora_ranks) add_shrink_table(source, layout);
+  layout.num_pages =
+      std::max(1, min_pages);  // an adapter of the head alone has one too: a tenant is never empty
   for (const LayerRun& run : runs) layout.num_pages = std::max(layout.num_pages, run.num_pages());
   layout.image_bytes = static_cast<uint64_t>(layout.num_layers) *
                        static_cast<uint64_t>(layout.num_pages) *
@@ -216,8 +236,8 @@ uint8_t* PackedImage::layer_data(int32_t layer_idx) {
 
 PackedImage pack_image(const AdapterSource& source, const model::ModuleTable& table,
                        const PageGeometry& geometry, std::shared_ptr<ImageAllocator> allocator,
-                       model::LoadProgress* progress) {
-  PackedImage image(plan_image(source, table, geometry), geometry, std::move(allocator));
+                       model::LoadProgress* progress, int32_t min_pages) {
+  PackedImage image(plan_image(source, table, geometry, min_pages), geometry, std::move(allocator));
   ImageWriter writer(image, progress);
   writer.report(0);
   for (const ModuleWeights& weights : source.modules) {

@@ -189,11 +189,19 @@ void ResidencyCache::become_resident(Adapter& adapter) {
 }
 
 void ResidencyCache::poll() {
+  if (is_led_) return;
   std::erase_if(loading_, [this](Adapter* adapter) {
     if (!adapter->loaded.is_complete()) return false;
     become_resident(*adapter);
+    if (records_settled_) settled_.push_back(adapter->id);
     return true;
   });
+}
+
+void ResidencyCache::settle(Adapter& adapter) {
+  adapter.loaded.synchronize();
+  std::erase(loading_, &adapter);
+  become_resident(adapter);
 }
 
 size_t ResidencyCache::take_events(ResidencyEvent* out_events, size_t capacity) {

@@ -13,22 +13,6 @@ namespace {
 using core::DType;
 using model::TensorRef;
 
-// binary32 to binary16, nearest even, subnormals included; too large becomes infinity.
-uint16_t float_to_f16(float value) {
-  const uint32_t bits = core::bits_from_float(value);
-  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
-  const uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude >= 0x47800000u) return sign | 0x7c00u;  // 65536 and above
-  if (magnitude < 0x38800000u) {                        // below 2^-14: a multiple of 2^-24
-    // Adding 0.5 puts the value at a binary32 whose last bit is worth 2^-24, and the addition
-    // rounds as we need.
-    const float shifted = core::float_from_bits(magnitude) + 0.5f;
-    return static_cast<uint16_t>(sign | (core::bits_from_float(shifted) - 0x3f000000u));
-  }
-  const uint32_t rebased = magnitude - 0x38000000u;  // exponent bias 127 to 15
-  return static_cast<uint16_t>(sign | ((rebased + 0xfffu + ((rebased >> 13) & 1u)) >> 13));
-}
-
 template <typename Stored, typename Load>
 void convert(const TensorRef& tensor, int64_t begin, int64_t stride, int64_t count, DType dtype,
              uint8_t* out, const Load& load) {
@@ -51,7 +35,7 @@ void convert(const TensorRef& tensor, int64_t begin, int64_t stride, int64_t cou
     case DType::kF16: {
       auto* to = reinterpret_cast<uint16_t*>(out);
       for (int64_t i = 0; i < count; ++i) {
-        to[i] = float_to_f16(load(values[i * stride]));
+        to[i] = core::float_to_f16(load(values[i * stride]));
         overflows |= static_cast<uint32_t>((to[i] & 0x7c00u) == 0x7c00u);
       }
       break;

@@ -75,7 +75,8 @@ class WideWriter {
   void add_rows(const WideWeights& weights, WideModule& module) {
     const int64_t hidden = weights.rows.shape[1];
     const bool is_whole = weights.row_ids.empty();
-    module.num_rows = static_cast<int32_t>(weights.rows.shape[0]);
+    module.num_rows = static_cast<int32_t>(is_whole ? weights.rows.shape[0]
+                                                    : static_cast<int64_t>(weights.row_ids.size()));
     if (!is_whole) {
       const uint64_t ids = take(weights.row_ids.size() * sizeof(int32_t));
       module.row_ids = address<int32_t>(ids);
@@ -100,7 +101,7 @@ class WideWriter {
 
 uint64_t write(const AdapterSource& source, DType dtype, uint8_t* block,
                const uint8_t* device_address) {
-  if (source.embedding.is_empty() && source.head.is_empty()) return 0;
+  if (!source.has_wide()) return 0;
   WideWriter writer(block, device_address, dtype);
   writer.add_header();
   writer.set_header(0, writer.add(source.embedding, true));

@@ -23,6 +23,13 @@ int compare_adapters(std::span<const AdapterUse> a, std::span<const AdapterUse> 
   return 0;
 }
 
+// Whether a segment of so many rows goes in pieces.
+bool is_short(int64_t segment_tokens) { return segment_tokens <= kernels::kPieceTokens; }
+
+int64_t rank_pieces(int32_t lora_rank) {
+  return (lora_rank + kernels::kPieceRanks - 1) / kernels::kPieceRanks;
+}
+
 }  // namespace
 
 // Counts and byte offsets of every table in the block.
@@ -30,14 +37,18 @@ struct BatchStaging::Layout {
   int64_t tokens = 0, rows = 0, outputs = 0, samples = 0, biases = 0;
   int64_t segments = 0, entries = 0, adapter_pages = 0, table_stride = 0;
   int32_t max_row_tokens = 0, max_context = 0, max_segment_tokens = 0, max_lora_rank = 0;
+  int64_t long_rows = 0, long_tokens = 0;  // rows of more than one token
+  int64_t shrink_pieces = 0, expand_pieces = 0, long_segments = 0, long_segment_tokens = 0;
   uint64_t token_slot, token_position, token_page, row_offsets, page_table, output_rows,
       segment_begin, segment_end, segment_output_begin, segment_output_end, entry_offsets,
-      entry_list, adapter_refs, lora_pages, sample_rows, bias_tokens, bias_values;
+      entry_list, adapter_refs, lora_pages, sample_rows, bias_tokens, bias_values, num_pieces,
+      shrink_list, expand_list;
   uint64_t bytes = 0;
   // What the batch itself fills; the counts above are room, and more of it for a shape.
   int64_t used_tokens = 0, used_outputs = 0, used_entries = 0, used_samples = 0;
-  bool has_epilogue = false, has_wide = false;
+  bool has_epilogue = false, has_wide = false, has_shape = false;
   uint32_t lora_modules = 0;
+  int64_t share_floats = 0, whole_floats = 0;
 
   uint64_t take(int64_t count, size_t element_bytes) {
     const uint64_t offset = bytes;
@@ -59,6 +70,15 @@ struct BatchStaging::Layout {
     has_epilogue = shape.has_epilogue;
     lora_modules = shape.lora_modules;
     if (shape.max_lora_rank == 0) segments = 0;
+    shrink_pieces = shape.has_pieces ? entries * rank_pieces(shape.max_lora_rank) : 0;
+    expand_pieces = shape.has_pieces ? segments : 0;
+    long_segments = shape.has_long ? -1 : 0;
+    has_shape = true;
+  }
+
+  // Of one fused module, in a share of `parts`; of a shape, what any batch of it may need.
+  int64_t room_of_shape(int32_t parts) const {
+    return entries * ((max_lora_rank + parts - 1) / parts);
   }
 
   void place() {
@@ -74,6 +94,9 @@ struct BatchStaging::Layout {
     entry_offsets = take(segments + 1, 4);
     entry_list = take(entries, sizeof(kernels::LoraEntry));
     adapter_refs = take(entries, sizeof(kernels::LoraAdapterRef));
+    num_pieces = take(2, 4);
+    shrink_list = take(shrink_pieces, sizeof(kernels::LoraPiece));
+    expand_list = take(expand_pieces, sizeof(kernels::LoraPiece));
     sample_rows = take(samples, sizeof(kernels::SampleRow));
     bias_tokens = take(biases, 4);
     bias_values = take(biases, 4);
@@ -92,18 +115,53 @@ void BatchStaging::sort_rows(std::span<const RowInput> rows) {
                                        rows[static_cast<size_t>(b)].adapters);
     return order != 0 ? order < 0 : a < b;
   });
+
+  // 0, 1, 2: segments of many rows, no adapters, segments of few.
+  sorted_.swap(order_);
+  order_.clear();
+  for (int pass = 0; pass < 3; ++pass) {
+    for (size_t begin = 0, end; begin < sorted_.size(); begin = end) {
+      const RowInput& first = rows[static_cast<size_t>(sorted_[begin])];
+      int64_t tokens = 0;
+      for (end = begin; end < sorted_.size(); ++end) {
+        const RowInput& row = rows[static_cast<size_t>(sorted_[end])];
+        if (compare_adapters(first.adapters, row.adapters) != 0) break;
+        tokens += row.num_tokens;
+      }
+      const int kind = first.adapters.empty() ? 1 : is_short(tokens) ? 2 : 0;
+      if (kind == pass)
+        order_.insert(order_.end(), sorted_.begin() + static_cast<std::ptrdiff_t>(begin),
+                      sorted_.begin() + static_cast<std::ptrdiff_t>(end));
+    }
+  }
 }
 
-BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const {
+BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows,
+                                           int64_t least_tokens) const {
   Layout layout;
   layout.rows = static_cast<int64_t>(rows.size());
   const RowInput* previous = nullptr;
   int32_t segment_tokens = 0;
+  const auto end_segment = [&] {
+    if (!previous || previous->adapters.empty()) return;
+    if (!is_short(segment_tokens)) {
+      ++layout.long_segments;
+      layout.long_segment_tokens += segment_tokens;
+      return;
+    }
+    ++layout.expand_pieces;
+    for (const AdapterUse& use : previous->adapters)
+      layout.shrink_pieces += rank_pieces(use.max_lora_rank);
+  };
   for (const int32_t row_idx : order_) {
     const RowInput& row = rows[static_cast<size_t>(row_idx)];
     layout.tokens += row.num_tokens;
     layout.max_row_tokens = std::max(layout.max_row_tokens, row.num_tokens);
     layout.max_context = std::max(layout.max_context, row.first_token + row.num_tokens);
+    if (row.num_tokens > 1) {
+      ++layout.long_rows;
+      layout.long_tokens += row.num_tokens;
+    }
     layout.outputs += row.wants_logits ? row.num_tokens : (row.wants_sample ? 1 : 0);
     if (row.wants_sample) {
       ++layout.samples;
@@ -112,6 +170,7 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const
     layout.table_stride = std::max(layout.table_stride, static_cast<int64_t>(row.pages.size()));
     const bool begins_segment =
         !previous || compare_adapters(previous->adapters, row.adapters) != 0;
+    if (begins_segment) end_segment();
     segment_tokens = begins_segment ? row.num_tokens : segment_tokens + row.num_tokens;
     if (!row.adapters.empty())
       layout.max_segment_tokens = std::max(layout.max_segment_tokens, segment_tokens);
@@ -127,6 +186,11 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows) const
       }
     }
     previous = &row;
+  }
+  end_segment();
+  if (std::max(layout.tokens, least_tokens) < kLeastPieceTokens) {
+    layout.shrink_pieces = layout.expand_pieces = 0;
+    layout.long_segments = -1;
   }
   layout.used_tokens = layout.tokens;
   layout.used_outputs = layout.outputs;
@@ -146,8 +210,9 @@ void BatchStaging::reserve(uint64_t bytes, bool with_device_block) {
 // Host addresses of the tables in the pinned block, and how far each is filled.
 class BatchStaging::Writer {
  public:
-  Writer(uint8_t* block, const Layout& layout, int32_t tokens_per_page)
-      : block_(block), layout_(layout), tokens_per_page_(tokens_per_page) {
+  Writer(uint8_t* block, const Layout& layout, int32_t tokens_per_page,
+         std::vector<kernels::LoraPiece>& pieces)
+      : block_(block), layout_(layout), tokens_per_page_(tokens_per_page), pieces_(pieces) {
     ints(layout_.entry_offsets)[0] = 0;
   }
 
@@ -165,25 +230,65 @@ class BatchStaging::Writer {
   }
 
   // Places the intermediate of every entry; returns its size in floats.
-  int64_t finish() {
+  int64_t finish(int32_t lora_parts, int64_t& out_share_floats) {
     ints(layout_.row_offsets)[rows_] = tokens_;
     SLORA_CHECK(tokens_ == layout_.used_tokens && outputs_ == layout_.used_outputs &&
                 entries_ == layout_.used_entries && samples_ == layout_.used_samples);
     int64_t t_floats = 0;
+    int64_t share_floats = 0;
     for (int32_t g = 0; g < segments_; ++g) {
       const int64_t rows = ints(layout_.segment_end)[g] - ints(layout_.segment_begin)[g];
       for (int32_t e = ints(layout_.entry_offsets)[g]; e < ints(layout_.entry_offsets)[g + 1];
            ++e) {
         kernels::LoraEntry& entry = at<kernels::LoraEntry>(layout_.entry_list)[e];
         entry.t_offset = t_floats;
+        entry.gather_offset = static_cast<int32_t>(share_floats);
         t_floats += rows * kernels::kMaxFusedModules * entry.t_stride;
+        share_floats += rows * ((entry.t_stride + lora_parts - 1) / lora_parts);
       }
     }
+    if (layout_.expand_pieces > 0) {
+      write_pieces(true);
+      write_pieces(false);
+    }
+    out_share_floats = share_floats;
     pad();
     return t_floats;
   }
 
  private:
+  void write_pieces(bool is_shrink) {
+    pieces_.clear();
+    for (int32_t g = 0; g < segments_; ++g) {
+      const int32_t begin = ints(layout_.segment_begin)[g];
+      const int32_t rows = ints(layout_.segment_end)[g] - begin;
+      if (!is_short(rows)) continue;
+      const int32_t entry_begin = ints(layout_.entry_offsets)[g];
+      const int32_t entry_end = ints(layout_.entry_offsets)[g + 1];
+      for (int32_t e = entry_begin; e < (is_shrink ? entry_end : entry_begin + 1); ++e) {
+        const kernels::LoraEntry& entry = at<kernels::LoraEntry>(layout_.entry_list)[e];
+        const kernels::LoraAdapterRef& ref =
+            at<kernels::LoraAdapterRef>(layout_.adapter_refs)[entry.adapter_idx];
+        for (int32_t r = 0; r < (is_shrink ? entry.t_stride : 1); r += kernels::kPieceRanks)
+          pieces_.push_back({ref.modules, entry.t_offset, ref.page_offset, entry.t_stride,
+                             entry.weight, begin, rows, r, is_shrink ? e : entry_begin,
+                             is_shrink ? e + 1 : entry_end});
+      }
+    }
+    // Blocks take pieces in turn: the short ones at the end even out who is done when.
+    std::sort(pieces_.begin(), pieces_.end(),
+              [](const kernels::LoraPiece& a, const kernels::LoraPiece& b) {
+                const int32_t a_ranks = a.t_stride - a.rank_begin;
+                const int32_t b_ranks = b.t_stride - b.rank_begin;
+                return a_ranks != b_ranks ? a_ranks > b_ranks : a.t_offset < b.t_offset;
+              });
+    SLORA_CHECK(static_cast<int64_t>(pieces_.size()) <=
+                (is_shrink ? layout_.shrink_pieces : layout_.expand_pieces));
+    ints(layout_.num_pieces)[is_shrink ? 0 : 1] = static_cast<int32_t>(pieces_.size());
+    std::copy(pieces_.begin(), pieces_.end(),
+              at<kernels::LoraPiece>(is_shrink ? layout_.shrink_list : layout_.expand_list));
+  }
+
   // Rows, segments and samples past the batch's own.
   void pad() {
     for (int64_t i = tokens_; i < layout_.tokens; ++i) {
@@ -272,6 +377,7 @@ class BatchStaging::Writer {
   uint8_t* block_;
   const Layout& layout_;
   int32_t tokens_per_page_;
+  std::vector<kernels::LoraPiece>& pieces_;  // scratch
   const RowInput* previous_ = nullptr;
   int32_t rows_ = 0, tokens_ = 0, outputs_ = 0, samples_ = 0, biases_ = 0;
   int32_t segments_ = 0, entries_ = 0, adapter_pages_ = 0;
@@ -295,6 +401,8 @@ Batch BatchStaging::device_view(const uint8_t* base, const Layout& layout, int32
   batch.page_table_stride = layout.table_stride;
   batch.max_row_tokens = layout.max_row_tokens;
   batch.max_context = layout.max_context;
+  batch.num_long_rows = static_cast<int32_t>(layout.long_rows);
+  batch.num_long_tokens = static_cast<int32_t>(layout.long_tokens);
   batch.output_rows = ints(layout.output_rows);
   batch.lora.num_segments = static_cast<int32_t>(layout.segments);
   batch.lora.num_modules = modules_a_layer;
@@ -308,7 +416,20 @@ Batch BatchStaging::device_view(const uint8_t* base, const Layout& layout, int32
   batch.lora.num_tokens = batch.num_tokens;
   batch.lora.max_segment_tokens = layout.max_segment_tokens;
   batch.lora.max_lora_rank = layout.max_lora_rank;
+  if (layout.expand_pieces > 0) {
+    batch.lora.shrink_pieces =
+        reinterpret_cast<const kernels::LoraPiece*>(base + layout.shrink_list);
+    batch.lora.expand_pieces =
+        reinterpret_cast<const kernels::LoraPiece*>(base + layout.expand_list);
+    batch.lora.num_pieces = ints(layout.num_pieces);
+    batch.lora.max_shrink_pieces = static_cast<int32_t>(layout.shrink_pieces);
+    batch.lora.max_expand_pieces = static_cast<int32_t>(layout.expand_pieces);
+    batch.lora.num_long_segments = static_cast<int32_t>(layout.long_segments);
+    batch.lora.num_long_tokens = static_cast<int32_t>(layout.long_segment_tokens);
+  }
   batch.lora_t_floats = t_floats;
+  batch.lora_share_floats = layout.share_floats;
+  batch.lora_whole_floats = layout.whole_floats;
   batch.lora_modules = layout.lora_modules;
   batch.has_lora_epilogue = layout.has_epilogue;
   batch.has_wide_lora = layout.has_wide;
@@ -320,14 +441,20 @@ Batch BatchStaging::device_view(const uint8_t* base, const Layout& layout, int32
   return batch;
 }
 
-int64_t BatchStaging::write(std::span<const RowInput> rows, const Layout& layout,
-                            int32_t tokens_per_page, std::vector<RowOutput>& out_outputs) {
+int64_t BatchStaging::write(std::span<const RowInput> rows, Layout& layout, int32_t tokens_per_page,
+                            std::vector<RowOutput>& out_outputs) {
   out_outputs.assign(rows.size(), RowOutput{-1, 0, 0});
-  Writer writer(pinned_.data(), layout, tokens_per_page);
+  Writer writer(pinned_.data(), layout, tokens_per_page, pieces_);
   for (const int32_t row_idx : order_) {
     writer.add(rows[static_cast<size_t>(row_idx)], out_outputs[static_cast<size_t>(row_idx)]);
   }
-  return writer.finish();
+  const int64_t t_floats = writer.finish(lora_parts_, layout.share_floats);
+  layout.whole_floats = t_floats / kernels::kMaxFusedModules;
+  if (layout.has_shape) {
+    layout.share_floats = layout.room_of_shape(lora_parts_);
+    layout.whole_floats = layout.room_of_shape(1);
+  }
+  return t_floats;
 }
 
 Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page,
@@ -348,7 +475,7 @@ bool BatchStaging::pack_shape(std::span<const RowInput> rows, const DecodeShape&
                               std::vector<RowOutput>& out_outputs, Batch& out_batch,
                               uint64_t& out_bytes) {
   sort_rows(rows);
-  Layout layout = measure(rows);
+  Layout layout = measure(rows, shape.rows);
   layout.widen(shape);
   layout.place();
   out_bytes = layout.bytes;
@@ -374,6 +501,24 @@ int32_t power_of_two_above(int32_t value, int32_t least) {
   return least;
 }
 
+// Which kinds of segment a batch of one token a row has.
+void count_segments(std::span<const RowInput> rows, DecodeShape& shape) {
+  std::vector<const RowInput*> sorted;
+  for (const RowInput& row : rows) {
+    if (!row.adapters.empty()) sorted.push_back(&row);
+  }
+  std::sort(sorted.begin(), sorted.end(), [](const RowInput* a, const RowInput* b) {
+    return compare_adapters(a->adapters, b->adapters) < 0;
+  });
+  for (size_t begin = 0, end; begin < sorted.size(); begin = end) {
+    end = begin + 1;
+    while (end < sorted.size() &&
+           compare_adapters(sorted[begin]->adapters, sorted[end]->adapters) == 0)
+      ++end;
+    (is_short(static_cast<int64_t>(end - begin)) ? shape.has_pieces : shape.has_long) = true;
+  }
+}
+
 }  // namespace
 
 std::optional<DecodeShape> decode_shape(std::span<const RowInput> rows, int32_t max_rows) {
@@ -394,6 +539,7 @@ std::optional<DecodeShape> decode_shape(std::span<const RowInput> rows, int32_t 
     }
   }
   shape.rows = std::min(ladder_rows(static_cast<int32_t>(rows.size())), max_rows);
+  if (shape.max_lora_rank > 0 && shape.rows >= kLeastPieceTokens) count_segments(rows, shape);
   shape.table_stride = power_of_two_above(longest, 64);
   if (entries > static_cast<size_t>(shape.rows) * kEntriesARow || biases > kMaxShapeBiases)
     return std::nullopt;

@@ -15,7 +15,7 @@ engine::AdapterOptions read_options(const slora_engine& engine, const slora_adap
     }
     if (in.share_image_of->engine != engine.engine)
       fail(Status::kInvalidArgument, "share_image_of is an adapter of another engine");
-    options.image_of = in.share_image_of->adapter;
+    options.image_of_id = in.share_image_of->adapter->id;
   } else if (in.synthetic_lora_rank > 0) {
     if (in.path)
       fail(Status::kInvalidArgument, "path must be null where synthetic_lora_rank is set");

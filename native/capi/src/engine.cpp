@@ -1,6 +1,7 @@
 // Exports of engine.h.
 #include "handles.hpp"
 #include "sequence_options.hpp"
+#include "slora/engine/ranks.hpp"
 
 using namespace slora;
 using capi::guarded;
@@ -42,6 +43,22 @@ engine::EngineOptions read_options(const slora_engine_options& in) {
   options.check_every_step = true;
 #endif
   return options;
+}
+
+slora_traffic to_abi(const comm::GroupTraffic& traffic, const model::ShardSpec& shard) {
+  slora_traffic abi = SLORA_TRAFFIC_INIT;
+  abi.tp_size = static_cast<uint32_t>(shard.tp_size);
+  abi.all_reduces = traffic.all_reduce.calls;
+  abi.all_reduce_bytes = traffic.all_reduce.bytes;
+  abi.all_gathers = traffic.all_gather.calls;
+  abi.all_gather_bytes = traffic.all_gather.bytes;
+  abi.broadcasts = traffic.broadcast.calls;
+  abi.broadcast_bytes = traffic.broadcast.bytes;
+  abi.sent_bytes = traffic.all_reduce.sent_bytes + traffic.all_gather.sent_bytes +
+                   traffic.broadcast.sent_bytes;
+  abi.messages = traffic.messages.calls;
+  abi.message_bytes = traffic.messages.bytes;
+  return abi;
 }
 
 slora_pool_counters to_abi(const engine::PoolCounters& in) {
@@ -150,8 +167,8 @@ slora_engine* slora_engine_create(slora_model* model, const slora_engine_options
   return capi::guarded_create<slora_engine>("slora_engine_create", error, [&] {
     capi::require(model, "model");
     const slora_engine_options in = capi::read_struct(options, "options");
-    auto* handle = new slora_engine{
-        std::make_shared<engine::Engine>(model->model, capi::read_options(in)), {}, {}};
+    auto* handle =
+        new slora_engine{engine::create_engine(model->model, capi::read_options(in)), {}, {}};
     capi::count_handle("slora_engine", 1);
     return handle;
   });
@@ -195,6 +212,17 @@ int32_t slora_engine_get_counters(const slora_engine* engine, slora_pool_counter
   return guarded("slora_engine_get_counters", error, [&] {
     capi::require(engine, "engine");
     capi::write_struct(out_counters, capi::to_abi(engine->engine->counters()), "out_counters");
+    return Status::kOk;
+  });
+}
+
+int32_t slora_engine_get_traffic(const slora_engine* engine, slora_traffic* out_traffic,
+                                 slora_error* error) {
+  return guarded("slora_engine_get_traffic", error, [&] {
+    capi::require(engine, "engine");
+    capi::write_struct(out_traffic,
+                       capi::to_abi(engine->engine->traffic(), engine->engine->model().shard),
+                       "out_traffic");
     return Status::kOk;
   });
 }

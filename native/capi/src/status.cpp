@@ -106,6 +106,7 @@ const char* slora_status_name(int32_t status) {
     SLORA_NAME(SLORA_ERROR_CANCELLED)
     SLORA_NAME(SLORA_ERROR_DEVICE_LOST)
     SLORA_NAME(SLORA_ERROR_INTERNAL)
+    SLORA_NAME(SLORA_ERROR_RANK_LOST)
 #undef SLORA_NAME
     default:
       return "SLORA_UNKNOWN_STATUS";

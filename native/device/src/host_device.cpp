@@ -135,6 +135,7 @@ void host_event_destroy(void* event) { delete static_cast<HostEvent*>(event); }
 struct EventCommand {
   HostEvent* event;
   uint64_t target;
+  const HostStream* stream;
 };
 
 void complete_event(const void* params, ThreadTeam&) {
@@ -142,6 +143,7 @@ void complete_event(const void* params, ThreadTeam&) {
   // Notified under the lock: a waiter may destroy the event as soon as it sees it complete.
   const std::lock_guard<std::mutex> lock(command.event->mutex);
   command.event->completed = command.target;
+  command.event->failure = command.stream->failure();
   command.event->time = std::chrono::steady_clock::now();
   command.event->reached.notify_all();
 }
@@ -150,11 +152,12 @@ void await_event(const void* params, ThreadTeam&) {
   const auto& command = *static_cast<const EventCommand*>(params);
   std::unique_lock<std::mutex> lock(command.event->mutex);
   command.event->reached.wait(lock, [&] { return command.event->completed >= command.target; });
+  if (command.event->failure) throw core::Error(*command.event->failure);
 }
 
 int32_t host_event_record(void* event, void* stream, ApiError* error) {
   return guarded(error, [&] {
-    EventCommand command{static_cast<HostEvent*>(event), 0};
+    EventCommand command{static_cast<HostEvent*>(event), 0, static_cast<HostStream*>(stream)};
     {
       const std::lock_guard<std::mutex> lock(command.event->mutex);
       command.target = ++command.event->recorded;
@@ -165,7 +168,7 @@ int32_t host_event_record(void* event, void* stream, ApiError* error) {
 
 int32_t host_stream_wait_event(void* stream, void* event, ApiError* error) {
   return guarded(error, [&] {
-    EventCommand command{static_cast<HostEvent*>(event), 0};
+    EventCommand command{static_cast<HostEvent*>(event), 0, static_cast<HostStream*>(stream)};
     {
       const std::lock_guard<std::mutex> lock(command.event->mutex);
       command.target = command.event->recorded;
@@ -188,6 +191,7 @@ int32_t host_event_synchronize(void* event, ApiError* error) {
     std::unique_lock<std::mutex> lock(host.mutex);
     const uint64_t target = host.recorded;
     host.reached.wait(lock, [&] { return host.completed >= target; });
+    if (host.failure) throw core::Error(*host.failure);
   });
 }
 

@@ -37,6 +37,7 @@ void HostStream::synchronize() {
   std::unique_lock<std::mutex> lock(mutex_);
   const uint64_t target = tail_;
   drained_.wait(lock, [&] { return head_ >= target; });
+  if (failure_) throw core::Error(*failure_);
 }
 
 void HostStream::run() {
@@ -46,11 +47,15 @@ void HostStream::run() {
     if (head_ == tail_) return;  // stopped and drained
     Slot& slot = slots_[head_ % kSlots];
     lock.unlock();
-    {
+    std::shared_ptr<const core::Error> failure;
+    try {
       const std::lock_guard<std::mutex> turn(team_->mutex);
       slot.command(slot.params, team_->team);
+    } catch (const core::Error& thrown) {
+      failure = std::make_shared<const core::Error>(thrown);
     }
     lock.lock();
+    if (failure && !failure_) failure_ = std::move(failure);
     // The slot is given back only now: until then its params are the command's.
     ++head_;
     drained_.notify_all();

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "slora/core/status.hpp"
 #include "slora/device/host_device.hpp"
 
 namespace slora::device {
@@ -19,6 +20,7 @@ struct HostEvent {
   std::condition_variable reached;
   uint64_t recorded = 0;                       // records enqueued
   uint64_t completed = 0;                      // records that their stream has passed
+  std::shared_ptr<const core::Error> failure;  // the stream's, as it was at the last completion
   std::chrono::steady_clock::time_point time;  // of the last completion
 };
 
@@ -39,7 +41,10 @@ class HostStream {
   HostStream& operator=(const HostStream&) = delete;
 
   void enqueue(HostCommand command, const void* params, uint32_t bytes);
+  // Throws the first failure of a command, now and ever after.
   void synchronize();
+  // That failure or null; for commands of this stream, which run on its thread.
+  std::shared_ptr<const core::Error> failure() const { return failure_; }
 
  private:
   struct alignas(64) Slot {
@@ -60,6 +65,9 @@ class HostStream {
   uint64_t head_ = 0;  // next to run
   uint64_t tail_ = 0;  // next to fill
   bool stop_ = false;
+  // Written by the stream's thread alone, under the mutex. Later commands still run: events must
+  // complete, whoever waits learns of the failure there.
+  std::shared_ptr<const core::Error> failure_;
   std::thread thread_;
 };
 

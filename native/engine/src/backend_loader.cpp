@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "slora/comm/comm_api.hpp"
 #include "slora/core/log.hpp"
 #include "slora/core/status.hpp"
 #include "slora/device/host_device.hpp"
@@ -71,9 +72,16 @@ const PluginApi* load_plugin(std::string& out_reason) {
   return plugin;
 }
 
+// Null in an older plugin: only a group of several GPUs misses it, and says so.
+const comm::CommApi* collectives_of(const PluginApi& plugin) {
+  const bool has_table = plugin.struct_size >= sizeof(PluginApi) && plugin.comm_api &&
+                         plugin.comm_api_version == comm::kCommApiVersion;
+  return has_table ? plugin.comm_api : nullptr;
+}
+
 forward::Backend open_host(int32_t device_idx, int32_t num_threads) {
   return {std::make_shared<device::Device>(device::host_device_api(), device_idx, num_threads),
-          kernels::host_kernel_api(), false};
+          kernels::host_kernel_api(), false, nullptr};
 }
 
 BackendKind kind_from_environment() {
@@ -99,7 +107,7 @@ forward::Backend open_backend(BackendKind kind, int32_t device_idx, int32_t num_
   if (plugin) {
     core::log(core::LogLevel::kInfo, "backend: CUDA, device ", device_idx);
     return {std::make_shared<device::Device>(plugin->device_api, device_idx, num_threads),
-            plugin->kernel_api, true};
+            plugin->kernel_api, true, collectives_of(*plugin)};
   }
   if (kind == BackendKind::kCuda) core::fail(Status::kBackend, reason);
   core::log(core::LogLevel::kInfo, "backend: host ", kernels::host_kernel_isa(), "; ", reason);

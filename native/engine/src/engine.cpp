@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "command.hpp"
 #include "graph_cache.hpp"
 #include "slora/core/check.hpp"
 #include "slora/core/log.hpp"
@@ -17,6 +18,9 @@ using core::Status;
 
 // Two: the step that runs and the one that was submitted while it runs (run-ahead by one).
 constexpr int kStepsInFlight = 2;
+
+// Of modules: where ranks exchange their shares of lora_rank, A has a table beside that of B.
+constexpr uint64_t kTablesAnAdapter = 2;
 
 uint32_t checked(const char* name, uint32_t value, uint32_t fallback, uint32_t low, uint32_t high) {
   if (value == 0) return std::min(std::max(fallback, low), high);
@@ -48,7 +52,10 @@ EngineLimits limits_of(const EngineOptions& options, const model::ModelConfig& c
 uint64_t default_pool_bytes(const Model& model, const EngineLimits& limits, int64_t bytes_a_page,
                             int32_t tokens_a_page) {
   const uint64_t free_bytes = model.backend.device->describe().free_memory_bytes;
-  const uint64_t share = model.backend.is_cuda ? free_bytes / 10 * 9 : free_bytes / 4;
+  // The ranks of a host share its memory.
+  const uint64_t share = model.backend.is_cuda
+                             ? free_bytes / 10 * 9
+                             : free_bytes / 4 / static_cast<uint64_t>(model.shard.tp_size);
   const uint64_t pages_a_sequence =
       static_cast<uint64_t>((limits.max_context + tokens_a_page - 1) / tokens_a_page);
   const uint64_t wanted = 2 * static_cast<uint64_t>(limits.max_sequences) * pages_a_sequence *
@@ -58,7 +65,7 @@ uint64_t default_pool_bytes(const Model& model, const EngineLimits& limits, int6
 
 memory::ArenaGeometry geometry_of(const EngineOptions& options, const EngineLimits& limits,
                                   const Model& model) {
-  const model::ModelConfig& config = model.config;
+  const model::ModelConfig& config = model.own_config;
   memory::ArenaGeometry geometry{};
   geometry.tokens_per_page =
       static_cast<int32_t>(checked("tokens_per_page", options.tokens_per_page, 16, 1, 256));
@@ -70,6 +77,10 @@ memory::ArenaGeometry geometry_of(const EngineOptions& options, const EngineLimi
   geometry.page_elems =
       int64_t{2} * geometry.tokens_per_page * config.num_kv_heads * config.head_size;
   geometry.page_bytes = geometry.page_elems * core::dtype_bytes(model.weights->dtype());
+  if (options.num_pages > 0) {
+    geometry.num_pages = options.num_pages;
+    return geometry;
+  }
   const int64_t bytes_a_page = geometry.page_bytes * geometry.num_layers;
   const uint64_t pool_bytes =
       options.pool_bytes != 0
@@ -93,23 +104,36 @@ void refuse_undefined_sum(const adapter::Adapter& adapter, size_t num_adapters, 
              ", which has no defined sum with other adapters or weights other than 1");
 }
 
+std::unique_ptr<ablation::Experiment> make_experiment(const EngineOptions& options,
+                                                      const Model& model,
+                                                      const memory::ArenaGeometry& geometry,
+                                                      bool is_on_group) {
+  if (options.experiment.is_none()) return nullptr;
+  if (is_on_group) core::fail(Status::kUnsupported, "experiments run on one rank, not on several");
+  return std::make_unique<ablation::Experiment>(options.experiment, model.backend, model.view(),
+                                                geometry);
+}
+
 }  // namespace
 
-Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options)
+int32_t Engine::planned_pages(const Model& model, const EngineOptions& options) {
+  return geometry_of(options, limits_of(options, model.config), model).num_pages;
+}
+
+Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options,
+               std::shared_ptr<comm::Group> group)
     : model_(std::move(model)),
+      group_(group ? std::make_shared<comm::RecordingGroup>(std::move(group)) : nullptr),
       limits_(limits_of(options, model_->config)),
       check_every_step_(options.check_every_step),
       host_adapter_budget_(options.host_adapter_bytes),
       arena_(model_->backend.device, geometry_of(options, limits_, *model_)),
-      experiment_(options.experiment.is_none()
-                      ? nullptr
-                      : std::make_unique<ablation::Experiment>(options.experiment, model_->backend,
-                                                               model_->view(), arena_.geometry())),
+      experiment_(make_experiment(options, *model_, arena_.geometry(), group_ != nullptr)),
       pool_(arena_.geometry().num_pages,
             experiment_ ? experiment_->placement()
                         : memory::unified_placement(arena_.geometry().num_pages)),
       forward_(experiment_ ? experiment_->backend() : model_->backend, model_->view(), arena_,
-               limits_.max_context, limits_.max_batch_tokens, limits_.max_batch_rows),
+               limits_.max_context, limits_.max_batch_tokens, limits_.max_batch_rows, parallel()),
       compute_(model_->backend.device, device::StreamKind::kCompute),
       upload_(model_->backend.device, device::StreamKind::kCopy),
       residency_(pool_, arena_, model_->backend.device, options.eviction),
@@ -119,7 +143,7 @@ Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options)
       prompt_staging_(model_->backend.device, device::MemoryKind::kPinned,
                       static_cast<uint64_t>(history_stride_) * sizeof(int32_t)),
       table_staging_(model_->backend.device, device::MemoryKind::kPinned,
-                     static_cast<uint64_t>(model_->config.num_layers) *
+                     kTablesAnAdapter * static_cast<uint64_t>(model_->config.num_layers) *
                          static_cast<uint64_t>(model_->modules.num_modules()) *
                          sizeof(core::LoraModule)) {
   const auto& device = model_->backend.device;
@@ -133,8 +157,11 @@ Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options)
                                      model_->backend.kernels->sample_workspace_bytes(
                                          limits_.max_batch_rows, model_->config.vocab_size));
   graphs_ = std::make_unique<GraphCache>(*device);
+  if (leads()) residency_.lead();
+  if (follows()) residency_.follow();
+  const int32_t lora_parts = parallel().exchanges_lora() ? model_->shard.tp_size : 1;
   for (int i = 0; i < kStepsInFlight; ++i) {
-    steps_.push_back(std::make_unique<Step>(device));
+    steps_.push_back(std::make_unique<Step>(device, lora_parts));
     steps_.back()->results = device::Buffer(device, device::MemoryKind::kPinned, layout.bytes);
   }
 }
@@ -144,6 +171,13 @@ Engine::~Engine() {
     shutdown();
   } catch (const std::exception& failure) {
     core::log(core::LogLevel::kError, "engine destroyed after a failure: ", failure.what());
+  }
+  if (!leads()) return;
+  try {
+    tell({.kind = CommandKind::kCloseEngine});
+  } catch (const std::exception& failure) {
+    core::log(core::LogLevel::kError,
+              "the ranks of an engine could not be told of its end: ", failure.what());
   }
 }
 
@@ -157,6 +191,7 @@ void Engine::shutdown() {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (auto& [id, sequence] : sequences_) destroy_sequence(*sequence);
   sequences_.clear();
+  if (leads()) tell({.kind = CommandKind::kShutdown});
 }
 
 void Engine::throw_if_poisoned() const {
@@ -165,9 +200,56 @@ void Engine::throw_if_poisoned() const {
 }
 
 void Engine::poison(Status status, const std::string& message) {
-  poisoned_ = status == Status::kInternal ? Status::kInternal : Status::kDeviceLost;
+  const bool is_fatal = status == Status::kInternal || status == Status::kRankLost;
+  poisoned_ = is_fatal ? status : Status::kDeviceLost;
   poison_message_ = message;
+  if (group_) group_->abort(message);
   throw core::Error(poisoned_, message);
+}
+
+void Engine::give_up(Status status, const std::string& message) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  try {
+    if (poisoned_ == Status::kOk) poison(status, message);
+  } catch (const std::exception&) {
+    // What poison() throws is for callers; here nobody called.
+  }
+}
+
+// ---- tensor parallel
+// -----------------------------------------------------------------------------------------------
+
+void Engine::tell(Command command) {
+  if (poisoned_ != Status::kOk) return;  // the group is gone, and what is left is letting go
+  command.settled = residency_.take_settled();
+  try {
+    std::vector<uint8_t> message = encode(command);
+    group_->broadcast_message(message, 0);
+  } catch (const core::Error& failure) {
+    poison(failure.status(), failure.what());
+  }
+}
+
+void Engine::check_group() {
+  if (!group_) return;
+  try {
+    group_->check();
+  } catch (const core::Error& failure) {
+    poison(failure.status(), failure.what());
+  }
+}
+
+void Engine::settle(std::span<const uint64_t> adapter_ids) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (const uint64_t adapter_id : adapter_ids) {
+    const auto it = adapters_.find(adapter_id);
+    if (it == adapters_.end() || it->second->residency != adapter::Residency::kLoading) {
+      poison(Status::kInternal,
+             core::str_cat("rank ", model_->shard.tp_rank, " of ", model_->shard.tp_size,
+                           " does not load adapter ", adapter_id, ", which rank 0 has loaded"));
+    }
+    residency_.settle(*it->second);
+  }
 }
 
 // ---- sequences
@@ -235,6 +317,11 @@ Status Engine::create_sequence(const SequenceOptions& options) {
   sequence->bias_tokens = options.bias_tokens;
   sequence->bias_values = options.bias_values;
   upload_prompt(*sequence, options);
+  if (leads()) {
+    Command command{.kind = CommandKind::kCreateSequence, .sequence = options};
+    command.prompt.assign(options.prompt_tokens, options.prompt_tokens + options.num_prompt_tokens);
+    tell(std::move(command));
+  }
   free_slots_.pop_back();
   for (const SequenceAdapter& use : sequence->adapters) residency_.hold(*use.adapter);
   sequences_.emplace(options.sequence_id, std::move(sequence));
@@ -281,6 +368,7 @@ void Engine::release_sequence(uint64_t sequence_id) {
   } else {
     destroy_sequence(*sequence);
   }
+  if (leads()) tell({.kind = CommandKind::kReleaseSequence, .id = sequence_id});
 }
 
 void Engine::preempt_sequence(uint64_t sequence_id) {
@@ -294,6 +382,7 @@ void Engine::preempt_sequence(uint64_t sequence_id) {
   release_pages(sequence);
   sequence.num_computed = 0;
   ++num_preemptions_;
+  if (leads()) tell({.kind = CommandKind::kPreemptSequence, .id = sequence_id});
 }
 
 SequenceInfo Engine::sequence_info(uint64_t sequence_id) const {

@@ -1,6 +1,10 @@
 // Adapters of an engine: reading and packing without the lock, registering and forgetting under it.
 #include <cstring>
 
+#include "command.hpp"
+#include "packed_adapter.hpp"
+#include "rank_answer.hpp"
+#include "slora/adapter/adapter_shard.hpp"
 #include "slora/adapter/peft_reader.hpp"
 #include "slora/adapter/wide_image.hpp"
 #include "slora/core/check.hpp"
@@ -37,34 +41,38 @@ class PinnedImages final : public adapter::ImageAllocator {
 
 std::shared_ptr<adapter::Adapter> Engine::load_adapter(const AdapterOptions& options,
                                                        model::LoadProgress* progress) {
-  std::shared_ptr<adapter::AdapterContent> content =
-      options.image_of ? options.image_of->content : make_content(options, progress);
-  try {
-    device::Buffer table = upload_table(content->image.layout().modules);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (options.image_of && !options.image_of->is_open) {
-      core::fail(Status::kInvalidArgument, "share_image_of is adapter ", options.image_of->id,
-                 ", which is unloaded");
-    }
-    auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_++, content, std::move(table),
-                                                     model_->backend.device);
-    residency_.set_pinned(*loaded, options.is_pinned);
-    adapters_.emplace(loaded->id, loaded);
-    ++content->num_adapters;
-    return loaded;
-  } catch (...) {
-    if (!options.image_of) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      host_adapter_bytes_ -= content->held_bytes();
-    }
-    throw;
+  if (group_) return load_adapter_on_all(options, progress);
+  std::unique_ptr<PackedAdapter> packed = pack_adapter(options, progress);
+  return register_adapter(options, std::move(*packed));
+}
+
+std::unique_ptr<PackedAdapter> Engine::pack_adapter(const AdapterOptions& options,
+                                                    model::LoadProgress* progress) {
+  auto packed = std::make_unique<PackedAdapter>();
+  if (options.image_of_id != 0) {
+    packed->content = content_of(options.image_of_id);
+  } else {
+    packed->content = make_content(options, progress, packed->host_bytes);
   }
+  packed->table = upload_table(packed->content->image.layout().modules);
+  return packed;
+}
+
+std::shared_ptr<adapter::AdapterContent> Engine::content_of(uint64_t adapter_id) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto it = adapters_.find(adapter_id);
+  if (it == adapters_.end() || !it->second->is_open) {
+    core::fail(Status::kInvalidArgument, "share_image_of is adapter ", adapter_id,
+               ", which is unloaded");
+  }
+  return it->second->content;
 }
 
 // Reads and packs; its bytes are in the budget when it returns.
 std::shared_ptr<adapter::AdapterContent> Engine::make_content(const AdapterOptions& options,
-                                                              model::LoadProgress* progress) {
-  const adapter::AdapterSource source =
+                                                              model::LoadProgress* progress,
+                                                              HostBytes& out_host_bytes) {
+  adapter::AdapterSource source =
       options.synthetic_lora_rank > 0
           ? adapter::synthetic_adapter(model_->modules, options.synthetic_seed,
                                        static_cast<int32_t>(options.synthetic_lora_rank),
@@ -72,38 +80,80 @@ std::shared_ptr<adapter::AdapterContent> Engine::make_content(const AdapterOptio
           : adapter::read_peft_adapter(
                 options.path, {&model_->modules, &model_->config, model_->checkpoint_folder});
   const adapter::PageGeometry pages{arena_.geometry().page_elems, model_->weights->dtype()};
-  const adapter::ImageLayout layout = adapter::plan_image(source, model_->modules, pages);
+  int32_t min_pages = 1;
+  if (group_) {
+    min_pages = adapter::most_pages(source, model_->config, model_->shard, model_->modules, pages);
+    source = adapter::cut_adapter(source, model_->config, model_->shard);
+  }
+  const adapter::ImageLayout layout =
+      adapter::plan_image(source, model_->modules, pages, min_pages);
   if (layout.num_pages > pool_.num_pages()) {
     core::fail(Status::kUnsupported, "the adapter needs ", layout.num_pages,
                " pages, the pool has ", pool_.num_pages());
   }
   const uint64_t wide_bytes = adapter::wide_image_bytes(source, pages.dtype);
   const uint64_t image_bytes = layout.image_bytes + wide_bytes;
-  if (host_adapter_budget_ != 0 && image_bytes > host_adapter_budget_) {
+  // On a group, rank 0's budget is everybody's.
+  const uint64_t budget = follows() ? 0 : host_adapter_budget_;
+  if (budget != 0 && image_bytes > budget) {
     core::fail(Status::kUnsupported, "the adapter's image takes ", image_bytes,
-               " bytes, the host adapter budget is ", host_adapter_budget_);
+               " bytes, the host adapter budget is ", budget);
   }
+  // Taken before packing, so that loads beside each other cannot pass the budget together.
+  out_host_bytes = HostBytes(host_adapter_bytes_, budget, image_bytes);
+  adapter::PackedImage image = adapter::pack_image(
+      source, model_->modules, pages, std::make_shared<PinnedImages>(model_->backend.device),
+      progress, min_pages);
+  return std::make_shared<adapter::AdapterContent>(
+      std::move(image), upload_wide(source, wide_bytes), source.exclusive);
+}
+
+std::shared_ptr<adapter::Adapter> Engine::register_adapter(const AdapterOptions& options,
+                                                           PackedAdapter packed) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return enter(options, std::move(packed));
+}
+
+std::shared_ptr<adapter::Adapter> Engine::enter(const AdapterOptions& options,
+                                                PackedAdapter packed) {
+  const std::shared_ptr<adapter::AdapterContent>& content = packed.content;
+  auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_, content,
+                                                   std::move(packed.table), model_->backend.device);
+  residency_.set_pinned(*loaded, options.is_pinned);
+  adapters_.emplace(loaded->id, loaded);
+  ++next_adapter_id_;
+  packed.host_bytes.keep();
+  // Who shared its image may have gone meanwhile, and taken the image out of the count.
+  if (content->num_adapters++ == 0 && options.image_of_id != 0)
+    host_adapter_bytes_ += content->held_bytes();
+  return loaded;
+}
+
+// The ranks read and pack at once; then each says how that went, and all register the adapter or
+// all forget it.
+std::shared_ptr<adapter::Adapter> Engine::load_adapter_on_all(const AdapterOptions& options,
+                                                              model::LoadProgress* progress) {
+  Command begin{.kind = CommandKind::kBeginLoad, .adapter = options};
   {
-    // Taken before packing, so that loads beside each other cannot pass the budget together.
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (host_adapter_budget_ != 0 && host_adapter_bytes_ + image_bytes > host_adapter_budget_) {
-      core::fail(Status::kOutOfMemory, "the adapter's image takes ", image_bytes, " bytes, ",
-                 host_adapter_budget_ - host_adapter_bytes_, " of the host adapter budget of ",
-                 host_adapter_budget_, " are left");
-    }
-    host_adapter_bytes_ += image_bytes;
+    throw_if_poisoned();
+    begin.ticket = num_loads_++;
+    tell(begin);
   }
+  RankAnswer own;
+  std::unique_ptr<PackedAdapter> packed;
+  own.note([&] { packed = pack_adapter(options, progress); });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  throw_if_poisoned();
+  tell({.kind = CommandKind::kEndLoad, .id = next_adapter_id_, .ticket = begin.ticket});
+  std::vector<RankAnswer> answers;
   try {
-    adapter::PackedImage image =
-        adapter::pack_image(source, model_->modules, pages,
-                            std::make_shared<PinnedImages>(model_->backend.device), progress);
-    return std::make_shared<adapter::AdapterContent>(
-        std::move(image), upload_wide(source, wide_bytes), source.exclusive);
-  } catch (...) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    host_adapter_bytes_ -= image_bytes;
-    throw;
+    answers = exchange_answers(*group_, own);
+  } catch (const core::Error& failure) {
+    poison(failure.status(), failure.what());
   }
+  if (const RankAnswer* failed = first_failure(answers)) failed->raise();
+  return enter(options, std::move(*packed));
 }
 
 device::Buffer Engine::upload_table(const std::vector<core::LoraModule>& modules) {
@@ -132,6 +182,19 @@ void Engine::unload_adapter(const std::shared_ptr<adapter::Adapter>& adapter) {
   const std::lock_guard<std::mutex> lock(mutex_);
   adapter->is_open = false;
   forget_if_unused(*adapter);
+  if (leads()) tell({.kind = CommandKind::kUnload, .id = adapter->id});
+}
+
+void Engine::set_pinned(adapter::Adapter& adapter, bool is_pinned) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  residency_.set_pinned(adapter, is_pinned);
+  if (leads()) tell({.kind = CommandKind::kSetPinned, .id = adapter.id, .is_pinned = is_pinned});
+}
+
+std::shared_ptr<adapter::Adapter> Engine::find_adapter(uint64_t adapter_id) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto it = adapters_.find(adapter_id);
+  return it == adapters_.end() ? nullptr : it->second;
 }
 
 // The last holder's leaving frees pages and image; `adapter` may be gone afterwards.
@@ -142,11 +205,6 @@ void Engine::forget_if_unused(adapter::Adapter& adapter) {
   residency_.drop(adapter);
   if (--adapter.content->num_adapters == 0) host_adapter_bytes_ -= adapter.content->held_bytes();
   adapters_.erase(it);
-}
-
-void Engine::set_pinned(adapter::Adapter& adapter, bool is_pinned) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  residency_.set_pinned(adapter, is_pinned);
 }
 
 AdapterState Engine::adapter_state(const adapter::Adapter& adapter) const {

@@ -2,6 +2,7 @@
 // half, collect.
 #include <algorithm>
 
+#include "command.hpp"
 #include "graph_cache.hpp"
 #include "slora/core/check.hpp"
 #include "slora/engine/engine.hpp"
@@ -18,17 +19,27 @@ Status Engine::submit(std::span<const PlanRow> rows,
   if (newest_ - oldest_ == steps_.size()) return Status::kDeferredStep;
   Step& step = *steps_[newest_ % steps_.size()];
   resolve_rows(rows, step);
-  if (forward_.needs_more_room(step.num_outputs, step.lora_t_floats)) {
+  const forward::ForwardPass::Room room{step.num_outputs, step.lora_t_floats,
+                                        step.lora_packed_floats};
+  if (forward_.needs_more_room(room)) {
     // Steps in flight use the buffers that are about to be replaced.
     compute_.synchronize();
-    forward_.make_room(step.num_outputs, step.lora_t_floats);
+    forward_.make_room(room);
     graphs_->clear();
   }
+  const auto free_pages = static_cast<uint32_t>(pool_.num_free());
   const Status reserved = reserve(step);
   if (reserved != Status::kOk) return reserved;
+  if (leads()) {
+    tell({.kind = CommandKind::kSubmit,
+          .rows = {rows.begin(), rows.end()},
+          .prefetch = {prefetch_adapter_ids.begin(), prefetch_adapter_ids.end()},
+          .free_pages = free_pages});
+  }
   try {
     launch(step);
   } catch (const std::exception& failure) {
+    check_group();
     poison(Status::kDeviceLost, failure.what());
   }
   commit(step);
@@ -71,7 +82,7 @@ void Engine::resolve_rows(std::span<const PlanRow> rows, Step& step) {
   step.rows.clear();
   step.adapters.clear();
   step.num_outputs = step.num_logit_rows = 0;
-  step.lora_t_floats = 0;
+  step.lora_t_floats = step.lora_packed_floats = 0;
   int64_t num_tokens = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     const PlanRow& row = rows[i];
@@ -100,6 +111,31 @@ void Engine::resolve_rows(std::span<const PlanRow> rows, Step& step) {
     experiment_->check_step(step.adapters, static_cast<int32_t>(std::count_if(
                                                step.rows.begin(), step.rows.end(), is_plain)));
   }
+  if (parallel().exchanges_lora()) step.lora_packed_floats = packed_room(step);
+}
+
+// What all ranks' shares of the step's intermediate may take: each row of an adapter rounds its
+// share up; and a recorded shape has room for two entries a row, rows and lora_ranks rounded up.
+int64_t Engine::packed_room(const Step& step) const {
+  int64_t exact = 0, entries = 0;
+  int32_t largest_rank = 0;
+  for (const Step::Row& row : step.rows) {
+    for (const SequenceAdapter& use : row.sequence->adapters) {
+      const int32_t lora_rank = use.adapter->image.layout().max_lora_rank;
+      exact += int64_t{row.plan.num_tokens} * (lora_rank + model_->shard.tp_size);
+      largest_rank = std::max(largest_rank, lora_rank);
+      ++entries;
+    }
+  }
+  if (entries == 0) return 0;
+  int64_t floats = exact;
+  if (graphs_->is_enabled()) {
+    const auto rows = static_cast<int64_t>(step.rows.size());
+    const int64_t shape_rows = rows + rows / 4 + 1;
+    const int64_t shape_rank = std::max(8, 2 * largest_rank) + model_->shard.tp_size;
+    floats = std::max(floats, shape_rows * batch::kEntriesARow * shape_rank);
+  }
+  return kernels::kMaxFusedModules * floats;
 }
 
 // Takes pages for new tokens and starts the loads of adapters that are not resident, or takes
@@ -252,9 +288,24 @@ bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
   return true;
 }
 
+// Rank 0 samples; the others take its tokens over, so that a step that runs ahead finds them.
 void Engine::sample(const batch::Batch& batch) {
   if (batch.num_samples == 0) return;
   const ResultLayout layout(limits_.max_batch_rows);
+  if (!follows()) sample_logits(batch, layout);
+  if (!group_) return;
+  uint8_t* tokens = sampled_.data() + layout.tokens;
+  group_->broadcast(compute_.handle(), tokens,
+                    static_cast<uint64_t>(batch.num_samples) * sizeof(int32_t), 0);
+  if (!follows()) return;
+  const kernels::AppendTokensParams params{batch.sample_rows, batch.num_samples,
+                                           reinterpret_cast<const int32_t*>(tokens),
+                                           history_.as<int32_t>(), history_stride_};
+  forward::expect_launched(model_->backend.kernels->append_tokens(compute_.handle(), &params),
+                           "append_tokens");
+}
+
+void Engine::sample_logits(const batch::Batch& batch, const ResultLayout& layout) {
   kernels::SampleParams params{};
   params.logits = forward_.logits();
   params.vocab_size = model_->config.vocab_size;
@@ -274,6 +325,7 @@ void Engine::sample(const batch::Batch& batch) {
 }
 
 void Engine::copy_results(Step& step, const batch::Batch& batch) {
+  if (follows()) return;
   if (batch.num_samples > 0)
     compute_.copy(step.results.data(), sampled_.data(), step.results.bytes());
   if (step.num_logit_rows == 0) return;
@@ -310,10 +362,20 @@ bool Engine::await_oldest(StepNeeds* out_needs) {
     step = &oldest();
   }
   try {
-    step->end.synchronize();
+    // A kernel that waits for a lost rank does not end by itself; the group's wait has a limit.
+    if (group_) {
+      group_->synchronize(step->end);
+    } else {
+      step->end.synchronize();
+    }
   } catch (const std::exception& failure) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    check_group();  // a rank that was lost is the better reason
     poison(Status::kDeviceLost, failure.what());
+  }
+  if (group_) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    check_group();
   }
   *out_needs = {step->rows.size(), 0, 0};
   for (const Step::Row& row : step->rows) {
@@ -339,7 +401,7 @@ void Engine::collect(StepView& out_view) {
     view.is_dropped = row.sequence->is_released;
     view.token_id = -1;
     const int32_t sample_idx = row.output.sample_idx;
-    if (!view.is_dropped && sample_idx >= 0) {
+    if (!view.is_dropped && sample_idx >= 0 && !follows()) {
       view.token_id = reinterpret_cast<const int32_t*>(results + layout.tokens)[sample_idx];
       view.logprob = reinterpret_cast<const float*>(results + layout.logprobs)[sample_idx];
       view.num_logprobs = row.sequence->sampling.num_logprobs;
@@ -348,7 +410,7 @@ void Engine::collect(StepView& out_view) {
       view.top_logprobs =
           reinterpret_cast<const float*>(results + layout.top_logprobs) + sample_idx * kMaxLogprobs;
     }
-    if (!view.is_dropped && row.output.num_logits > 0) {
+    if (!view.is_dropped && row.output.num_logits > 0 && !follows()) {
       view.num_logit_tokens = row.output.num_logits;
       view.logits =
           step.logits.as<float>() + int64_t{row.output.logits_begin} * model_->config.vocab_size;
@@ -366,6 +428,7 @@ void Engine::collect(StepView& out_view) {
     destroy_sequence(*sequence);
     return true;
   });
+  if (leads()) tell({.kind = CommandKind::kCollect});
 }
 
 size_t Engine::take_residency_events(adapter::ResidencyEvent* out_events, size_t capacity) {

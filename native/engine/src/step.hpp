@@ -9,8 +9,8 @@
 namespace slora::engine {
 
 struct Engine::Step {
-  explicit Step(const std::shared_ptr<device::Device>& device)
-      : staging(device), begin(device), end(device) {}
+  Step(const std::shared_ptr<device::Device>& device, int32_t lora_parts)
+      : staging(device, lora_parts), begin(device), end(device) {}
 
   struct Row {
     PlanRow plan;
@@ -25,6 +25,7 @@ struct Engine::Step {
   int32_t num_outputs = 0;
   int32_t num_logit_rows = 0;
   int64_t lora_t_floats = 0;
+  int64_t lora_packed_floats = 0;
 
   // Scratch of packing, kept for its capacity.
   std::vector<batch::RowInput> inputs;

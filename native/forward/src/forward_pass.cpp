@@ -13,21 +13,41 @@ namespace slora::forward {
 using model::MatrixKind;
 using model::VectorKind;
 
+namespace {
+
+// What the kernels of pieces move at once.
+constexpr int64_t kPieceElems = 8;
+
+}  // namespace
+
 ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& arena,
-                         int32_t max_context, int32_t max_batch_tokens, int32_t max_outputs)
-    : backend_(std::move(backend)), model_(model), arena_(arena), max_outputs_(max_outputs) {
+                         int32_t max_context, int32_t max_batch_tokens, int32_t max_outputs,
+                         TensorParallel parallel)
+    : backend_(std::move(backend)), model_(model), arena_(arena), parallel_(parallel) {
   const model::ModelConfig& config = *model_.config;
   activation_dtype_ = backend_.kernels->activation_dtype(model_.weights->dtype());
 
+  // Both halves of a LoRA update must be able to take the batch's pieces, or neither takes them.
+  const auto fits_pieces = [&](int64_t dim) {
+    const int64_t page_elems = arena_.geometry().page_elems;
+    return dim % kPieceElems == 0 && dim <= page_elems && page_elems % kPieceElems == 0;
+  };
   for (int32_t i = 0; i < model_.modules->num_modules(); ++i) {
     const model::LinearModule& module = model_.modules->modules[static_cast<size_t>(i)];
     LoraGroup& group = groups_[static_cast<size_t>(module.group)];
     SLORA_CHECK(group.count < kernels::kMaxFusedModules);
     group.module_idx[group.count] = i;
     group.module_mask |= 1u << i;
-    group.out_dim[group.count] = module.out_dim;
-    group.column_offset[group.count] = module.column_offset;
+    group.out_dim[group.count] = group.expand_dim[group.count] = module.out_dim;
+    group.column_offset[group.count] = group.expand_offset[group.count] = module.column_offset;
+    if (parallel_.exchanges_lora() && model::is_row_parallel(module.group)) {
+      const model::IndexRange own = model::split_evenly(module.out_dim, parallel_.shard);
+      group.expand_dim[group.count] = own.count;
+      group.expand_offset[group.count] += own.begin;
+    }
     group.in_dim = module.in_dim;
+    group.fits_pieces &= fits_pieces(module.in_dim) && fits_pieces(module.out_dim) &&
+                         module.column_offset % kPieceElems == 0;
     ++group.count;
   }
 
@@ -51,14 +71,28 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
       backend_.kernels->attention_workspace_bytes(t, config.num_heads, config.head_size));
 
   const std::vector<float> table = model::rope_table(config, max_context);
-  const uint64_t table_bytes = table.size() * sizeof(float);
-  rope_table_ = device::Buffer(backend_.device, device::MemoryKind::kDevice, table_bytes);
-  device::Buffer staging(backend_.device, device::MemoryKind::kPinned, table_bytes);
-  std::memcpy(staging.data(), table.data(), table_bytes);
-  device::Stream upload(backend_.device, device::StreamKind::kCopy);
-  upload.copy(rope_table_.data(), staging.data(), table_bytes);
-  upload.synchronize();
-  make_room(max_outputs, 0);
+  rope_table_ = upload(table.data(), table.size() * sizeof(float));
+  if (parallel_.group) {
+    std::vector<int64_t> offsets = {0};
+    for (int32_t i = 0; i < parallel_.shard.tp_size; ++i) {
+      const model::IndexRange part =
+          model::split_evenly(model_.whole_config->vocab_size, {i, parallel_.shard.tp_size});
+      widest_vocab_part_ = std::max(widest_vocab_part_, part.count);
+      offsets.push_back(part.end());
+    }
+    vocab_offsets_ = upload(offsets.data(), offsets.size() * sizeof(int64_t));
+  }
+  make_room({max_outputs, 0, 0});
+}
+
+device::Buffer ForwardPass::upload(const void* source, uint64_t bytes) const {
+  device::Buffer target(backend_.device, device::MemoryKind::kDevice, bytes);
+  device::Buffer staging(backend_.device, device::MemoryKind::kPinned, bytes);
+  std::memcpy(staging.data(), source, bytes);
+  device::Stream stream(backend_.device, device::StreamKind::kCopy);
+  stream.copy(target.data(), staging.data(), bytes);
+  stream.synchronize();
+  return target;
 }
 
 device::Buffer ForwardPass::activations(int64_t rows, int64_t columns) const {
@@ -67,30 +101,39 @@ device::Buffer ForwardPass::activations(int64_t rows, int64_t columns) const {
       static_cast<uint64_t>(rows * columns * core::dtype_bytes(activation_dtype_)));
 }
 
-bool ForwardPass::needs_more_room(int32_t outputs, int64_t lora_t_floats) const {
-  return outputs > max_outputs_ || lora_t_floats > lora_t_floats_;
+bool ForwardPass::needs_more_room(const Room& room) const {
+  return room.outputs > room_.outputs || room.lora_t_floats > room_.lora_t_floats ||
+         room.lora_packed_floats > room_.lora_packed_floats;
 }
 
-void ForwardPass::make_room(int32_t outputs, int64_t lora_t_floats) {
-  if (logits_.bytes() == 0 || outputs > max_outputs_) {
-    max_outputs_ = std::max(max_outputs_, outputs);
-    logits_ = device::Buffer(
-        backend_.device, device::MemoryKind::kDevice,
-        static_cast<uint64_t>(max_outputs_) * model_.config->vocab_size * sizeof(float));
+void ForwardPass::make_room(const Room& room) {
+  const auto floats = [this](int64_t count) {
+    return device::Buffer(backend_.device, device::MemoryKind::kDevice,
+                          static_cast<uint64_t>(count) * sizeof(float));
+  };
+  // Half as much again: adapters of growing rank should not each cost a wait.
+  // A multiple of 32 floats, so that partial sums begin on a cache line.
+  const auto grown = [](int64_t count) { return (count + count / 2 + 31) / 32 * 32; };
+  if (room.outputs > room_.outputs) {
+    room_.outputs = room.outputs;
+    if (parallel_.shard.tp_rank == 0)
+      logits_ = floats(room_.outputs * model_.whole_config->vocab_size);
+    if (parallel_.group)
+      logit_parts_ = floats(parallel_.shard.tp_size * room_.outputs * widest_vocab_part_);
   }
-  if (lora_t_floats > lora_t_floats_) {
-    // Half as much again: adapters of growing rank should not each cost a wait.
-    // A multiple of 32 floats, so that partial sums begin on a cache line.
-    lora_t_floats_ = (lora_t_floats + lora_t_floats / 2 + 31) / 32 * 32;
-    const int64_t partials = backend_.kernels->lora_partials(1);
-    lora_t_ = device::Buffer(backend_.device, device::MemoryKind::kDevice,
-                             static_cast<uint64_t>(lora_t_floats_ * partials) * sizeof(float));
+  if (room.lora_t_floats > room_.lora_t_floats) {
+    room_.lora_t_floats = grown(room.lora_t_floats);
+    lora_t_ = floats(room_.lora_t_floats * backend_.kernels->lora_partials(1));
+  }
+  if (room.lora_packed_floats > room_.lora_packed_floats) {
+    room_.lora_packed_floats = grown(room.lora_packed_floats);
+    lora_packed_ = floats(room_.lora_packed_floats);
   }
 }
 
 void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history,
                       const LayerHook& before_layer) {
-  SLORA_CHECK(!needs_more_room(batch.num_outputs, batch.lora_t_floats));
+  SLORA_CHECK(!needs_more_room({batch.num_outputs, batch.lora_t_floats, 0}));
   embed(stream.handle(), batch, history);
   for (int32_t layer_idx = 0; layer_idx < model_.config->num_layers; ++layer_idx) {
     if (before_layer) before_layer(layer_idx);
@@ -117,24 +160,21 @@ void ForwardPass::embed(void* stream, const batch::Batch& batch, const History& 
                      ? std::sqrt(static_cast<float>(embedding.k))
                      : 1.0f;
   params.out = residual_.data();
+  if (parallel_.group) {
+    params.is_shard = true;
+    params.vocab_begin =
+        model::split_evenly(model_.whole_config->vocab_size, parallel_.shard).begin;
+  }
   expect_launched(backend_.kernels->embed(stream, &params), "embed");
   if (batch.has_wide_lora) lora_embed(stream, batch, params);
+  // One rank has a token's row, the others have zeros.
+  sum_over_ranks(stream, batch, residual_);
 }
 
-void ForwardPass::lora_embed(void* stream, const batch::Batch& batch,
-                             const kernels::EmbedParams& base) {
-  kernels::LoraEmbedParams params{};
-  params.batch = batch.lora;
-  params.activation_dtype = activation_dtype_;
-  params.page_dtype = model_.weights->dtype();
-  params.history = base.history;
-  params.history_stride = base.history_stride;
-  params.token_slot = base.token_slot;
-  params.token_position = base.token_position;
-  params.hidden_size = base.hidden_size;
-  params.scale = base.scale;
-  params.out = base.out;
-  expect_launched(backend_.kernels->lora_embed(stream, &params), "lora_embed");
+void ForwardPass::sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x) {
+  if (!parallel_.group) return;
+  parallel_.group->all_reduce(
+      stream, x.data(), int64_t{batch.num_tokens} * model_.config->hidden_size, activation_dtype_);
 }
 
 void ForwardPass::norm(void* stream, const float* weight, const void* delta, void* y,
@@ -211,71 +251,9 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   const bool is_adapted =
       batch.lora.num_segments > 0 && (batch.lora_modules & adapted.module_mask) != 0;
   if (is_adapted) lora_shrink(stream, batch, adapted, layer_idx, x, x_stride);
+  if (is_adapted && parallel_.exchanges_lora()) lora_exchange(stream, batch, kind, layer_idx);
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
   if (is_adapted) lora_expand(stream, batch, adapted, layer_idx, y, matrix.n);
-}
-
-void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                              int32_t layer_idx, const void* x, int64_t x_stride) {
-  kernels::LoraShrinkParams shrink{};
-  shrink.batch = batch.lora;
-  shrink.x = x;
-  shrink.x_stride = x_stride;
-  shrink.activation_dtype = activation_dtype_;
-  shrink.page_dtype = model_.weights->dtype();
-  shrink.in_dim = group.in_dim;
-  shrink.layer_idx = layer_idx;
-  shrink.num_fused = group.count;
-  for (int32_t i = 0; i < group.count; ++i) shrink.module_idx[i] = group.module_idx[i];
-  shrink.slice = arena_.slice(layer_idx);
-  shrink.page_bytes = arena_.geometry().page_bytes;
-  shrink.t = lora_t_.as<float>();
-  shrink.t_stride = lora_t_floats_;
-  expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
-}
-
-void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                              int32_t layer_idx, void* y, int64_t y_stride) {
-  kernels::LoraExpandParams expand{};
-  expand.batch = batch.lora;
-  expand.t = lora_t_.as<float>();
-  expand.y = y;
-  expand.y_stride = y_stride;
-  expand.activation_dtype = activation_dtype_;
-  expand.page_dtype = model_.weights->dtype();
-  expand.layer_idx = layer_idx;
-  expand.num_fused = group.count;
-  expand.in_dim = group.in_dim;
-  expand.t_stride = lora_t_floats_;
-  expand.slice = arena_.slice(layer_idx);
-  expand.page_bytes = arena_.geometry().page_bytes;
-  for (int32_t i = 0; i < group.count; ++i) {
-    expand.module_idx[i] = group.module_idx[i];
-    expand.out_dim[i] = group.out_dim[i];
-    expand.column_offset[i] = group.column_offset[i];
-  }
-  expect_launched(backend_.kernels->lora_expand(stream, &expand), "lora_expand");
-  if (batch.has_lora_epilogue) lora_epilogue(stream, batch, group, layer_idx, y, y_stride);
-}
-
-void ForwardPass::lora_epilogue(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                                int32_t layer_idx, void* y, int64_t y_stride) {
-  kernels::LoraEpilogueParams params{};
-  params.batch = batch.lora;
-  params.y = y;
-  params.y_stride = y_stride;
-  params.activation_dtype = activation_dtype_;
-  params.page_dtype = model_.weights->dtype();
-  params.layer_idx = layer_idx;
-  params.num_fused = group.count;
-  params.slice = arena_.slice(layer_idx);
-  params.page_bytes = arena_.geometry().page_bytes;
-  for (int32_t i = 0; i < group.count; ++i) {
-    params.module_idx[i] = group.module_idx[i];
-    params.out_dim[i] = group.out_dim[i];
-    params.column_offset[i] = group.column_offset[i];
-  }
-  expect_launched(backend_.kernels->lora_epilogue(stream, &params), "lora_epilogue");
 }
 
 void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
@@ -333,11 +311,13 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   attention.window = config.windows[static_cast<size_t>(layer_idx)];
   attention.max_row_tokens = batch.max_row_tokens;
   attention.max_context = batch.max_context;
+  attention.num_long_rows = batch.num_long_rows;
+  attention.num_long_tokens = batch.num_long_tokens;
   attention.workspace = attention_workspace_.data();
   expect_launched(backend_.kernels->attention(stream, &attention), "attention");
 
-  // A tensor-parallel group adds its ranks' parts of delta_ here and after down, LoRA included.
   linear(stream, batch, MatrixKind::kO, layer_idx, attended_.data(), query, delta_.data());
+  sum_over_ranks(stream, batch, delta_);
   norm_output(stream, batch, VectorKind::kAttentionOutputNorm, layer_idx);
 }
 
@@ -361,6 +341,7 @@ void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t laye
 
   linear(stream, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size,
          delta_.data());
+  sum_over_ranks(stream, batch, delta_);
   norm_output(stream, batch, VectorKind::kMlpOutputNorm, layer_idx);
 }
 
@@ -383,34 +364,44 @@ void ForwardPass::head(void* stream, const batch::Batch& batch) {
   params.m = batch.num_outputs;
   params.n = matrix.n;
   params.k = matrix.k;
-  params.y = logits_.data();
+  params.y = own_logits(batch);
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
   params.y_dtype = core::DType::kF32;
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
   if (batch.has_wide_lora) lora_head(stream, batch, params);
-  if (model_.config->final_softcap <= 0) return;
-  kernels::SoftcapParams cap{};
-  cap.y = logits_.as<float>();
-  cap.count = params.m * params.n;
-  cap.cap = model_.config->final_softcap;
-  expect_launched(backend_.kernels->softcap(stream, &cap), "softcap");
+  if (model_.config->final_softcap > 0) {
+    kernels::SoftcapParams cap{};
+    cap.y = own_logits(batch);
+    cap.count = params.m * params.n;
+    cap.cap = model_.config->final_softcap;
+    expect_launched(backend_.kernels->softcap(stream, &cap), "softcap");
+  }
+  gather_logits(stream, batch);
 }
 
-void ForwardPass::lora_head(void* stream, const batch::Batch& batch,
-                            const kernels::GemmParams& base) {
-  kernels::LoraHeadParams params{};
-  params.batch = batch.lora;
-  params.batch.segment_begin = batch.segment_output_begin;
-  params.batch.segment_end = batch.segment_output_end;
-  params.x = base.x;
-  params.x_stride = base.x_stride;
-  params.activation_dtype = activation_dtype_;
-  params.page_dtype = model_.weights->dtype();
-  params.hidden_size = base.k;
-  params.vocab_size = base.n;
-  params.y = logits_.as<float>();
-  expect_launched(backend_.kernels->lora_head(stream, &params), "lora_head");
+// The rank's place among the parts; their stride is that of the widest.
+float* ForwardPass::own_logits(const batch::Batch& batch) const {
+  if (!parallel_.group) return logits_.as<float>();
+  return logit_parts_.as<float>() +
+         parallel_.shard.tp_rank * int64_t{batch.num_outputs} * widest_vocab_part_;
+}
+
+void ForwardPass::gather_logits(void* stream, const batch::Batch& batch) {
+  if (!parallel_.group) return;
+  const int64_t part_stride = int64_t{batch.num_outputs} * widest_vocab_part_;
+  parallel_.group->all_gather(stream, own_logits(batch), logit_parts_.data(),
+                              static_cast<uint64_t>(part_stride) * sizeof(float));
+  if (parallel_.shard.tp_rank != 0) return;
+  kernels::GatherColumnsParams params{};
+  params.in = logit_parts_.as<float>();
+  params.part_stride = part_stride;
+  params.offsets = vocab_offsets_.as<int64_t>();
+  params.num_parts = parallel_.shard.tp_size;
+  params.num_rows = batch.num_outputs;
+  params.out = logits_.as<float>();
+  params.out_stride = model_.whole_config->vocab_size;
+  expect_launched(backend_.kernels->gather_columns(stream, &params), "gather_columns");
 }
 
 }  // namespace slora::forward

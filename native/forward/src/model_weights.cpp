@@ -78,10 +78,15 @@ void ModelWeights::pack(model::MatrixId id, int64_t row_offset, const model::Ten
   stream_.synchronize();
 }
 
-void ModelWeights::fill(model::MatrixId id, uint64_t seed, float stddev) {
+void ModelWeights::fill(model::MatrixId id, uint64_t seed, float stddev,
+                        const model::FillPart& part) {
   const Matrix& matrix = slot(id);
-  const kernels::WeightFillParams params{
-      matrix.packed.data(), dtype_, matrix.n, matrix.k, seed, stddev};
+  kernels::WeightFillParams params{matrix.packed.data(), dtype_, matrix.n, matrix.k, seed, stddev};
+  params.row_offset = part.row_offset;
+  params.num_rows = part.num_rows;
+  params.source_row = part.whole_row;
+  params.source_column = part.whole_column;
+  params.source_k = part.whole_k;
   expect_launched(backend_.kernels->weight_fill(stream_.handle(), &params), "weight_fill");
   stream_.synchronize();
 }

@@ -29,11 +29,20 @@ constexpr int64_t kPieceRows = 64;
 constexpr std::string_view kHarmlessSuffixes[] = {".rotary_emb.inv_freq", ".rotary_emb.cos_cached",
                                                   ".rotary_emb.sin_cached", ".masked_bias"};
 
-// Builds a plan, from tensors or (tensors null) without.
+// Elements [range.begin, range.end()) of a vector.
+TensorRef slice(TensorRef vector, IndexRange range) {
+  const int64_t element_bytes = core::dtype_bytes(vector.dtype);
+  vector.shape = {range.count};
+  vector.data += range.begin * element_bytes;
+  vector.bytes = static_cast<uint64_t>(range.count * element_bytes);
+  return vector;
+}
+
+// Builds the plan of one rank's part, from tensors or (tensors null) without.
 class Planner {
  public:
-  Planner(const ModelConfig& config, const TensorSet* tensors)
-      : config_(config), tensors_(tensors) {}
+  Planner(const ModelConfig& config, const TensorSet* tensors, const ShardSpec& shard)
+      : config_(config), tensors_(tensors), shard_(shard) {}
 
   WeightPlan plan() {
     const Architecture& row = *config_.architecture;
@@ -79,7 +88,8 @@ class Planner {
   // Some checkpoints store the tied matrix twice. Equal copies are one matrix; of others we cannot
   // know which is meant.
   void check_tied_head(const std::string& name) {
-    const TensorRef head = take(name, Dim::kVocab, Dim::kHidden);
+    const IndexRange own = ranges_of(Dim::kVocab).front();
+    const TensorRef head = take(name, Dim::kVocab, Dim::kHidden).rows(own.begin, own.count);
     const TensorRef& embedding = plan_.matrices.front().sources.front().tensor;
     const bool is_same =
         head.dtype == embedding.dtype && std::memcmp(head.data, embedding.data, head.bytes) == 0;
@@ -88,17 +98,28 @@ class Planner {
          quote(embedding.name), ", but tie_word_embeddings is true");
   }
 
+  std::vector<IndexRange> ranges_of(Dim dim) const { return shard_ranges(dim, config_, shard_); }
+
   // The matrices of a group follow each other in the row, so a group's next module is appended to
   // the last plan.
   void add_matrix(MatrixId id, const std::string& name, Dim rows, Dim columns) {
-    const int64_t n = dim_of(rows, config_);
-    const int64_t k = dim_of(columns, config_);
-    if (plan_.matrices.empty() || !(plan_.matrices.back().id == id))
-      plan_.matrices.push_back({id, 0, k, {}});
+    const IndexRange own_columns = ranges_of(columns).front();
+    if (plan_.matrices.empty() || !(plan_.matrices.back().id == id)) {
+      plan_.matrices.push_back({id, 0, own_columns.count, {}});
+      plan_.matrices.back().column_begin = own_columns.begin;
+      plan_.matrices.back().whole_k = dim_of(columns, config_);
+    }
     MatrixPlan& matrix = plan_.matrices.back();
-    SLORA_CHECK(matrix.k == k);
-    if (tensors_) matrix.sources.push_back({matrix.n, take(name, rows, columns)});
-    matrix.n += n;
+    SLORA_CHECK(matrix.k == own_columns.count);
+    TensorRef tensor;
+    if (tensors_) tensor = take(name, rows, columns);
+    for (const IndexRange& range : ranges_of(rows)) {
+      if (tensors_) matrix.sources.push_back({matrix.n, tensor.rows(range.begin, range.count)});
+      matrix.parts.push_back(
+          {matrix.n, range.count, matrix.whole_n + range.begin, own_columns.begin, matrix.whole_k});
+      matrix.n += range.count;
+    }
+    matrix.whole_n += dim_of(rows, config_);
   }
 
   void add_norm(VectorId id, const std::string& name, Dim size_dim) {
@@ -106,8 +127,13 @@ class Planner {
     append(plan_.vectors.back(), name, size_dim);
   }
 
-  // The biases of a group are one vector, in the order of its modules.
+  // The biases of a group are one vector, in the order of its modules. The outputs of row-parallel
+  // modules are summed over the ranks, so only the first adds their biases.
   void add_bias(int32_t layer_idx, const LinearRow& linear, const std::string& name) {
+    if (is_row_parallel(linear.group) && shard_.tp_rank != 0) {
+      VectorPlan elsewhere{{bias_kind(linear.group), layer_idx}, 0, {}, 0.0f};
+      return append(elsewhere, name, linear.out_dim);
+    }
     const VectorId id = {bias_kind(linear.group), layer_idx};
     if (!(plan_.vectors.back().id == id)) plan_.vectors.push_back({id, 0, {}, 0.0f});
     append(plan_.vectors.back(), name, linear.out_dim);
@@ -115,11 +141,17 @@ class Planner {
 
   void append(VectorPlan& vector, const std::string& name, Dim size_dim) {
     const int64_t size = dim_of(size_dim, config_);
-    vector.size += size;
-    if (!tensors_) return;
-    vector.tensors.push_back(tensors_->get(name, std::span(&size, 1)));
-    check_finite(vector.tensors.back());
-    taken_.insert(name);
+    plan_.num_parameters += static_cast<uint64_t>(size);
+    TensorRef tensor;
+    if (tensors_) {
+      tensor = tensors_->get(name, std::span(&size, 1));
+      check_finite(tensor);
+      taken_.insert(name);
+    }
+    for (const IndexRange& range : ranges_of(size_dim)) {
+      vector.size += range.count;
+      if (tensors_) vector.tensors.push_back(slice(tensor, range));
+    }
   }
 
   TensorRef take(const std::string& name, Dim rows, Dim columns) {
@@ -129,13 +161,18 @@ class Planner {
   }
 
   void count() {
+    uint64_t own_parameters = 0;
     for (const MatrixPlan& matrix : plan_.matrices) {
-      plan_.num_parameters += static_cast<uint64_t>(matrix.n * matrix.k);
-      for (const WeightSource& source : matrix.sources) plan_.source_bytes += source.tensor.bytes;
+      plan_.num_parameters += static_cast<uint64_t>(matrix.whole_n * matrix.whole_k);
+      own_parameters += static_cast<uint64_t>(matrix.n * matrix.k);
+      for (const WeightSource& source : matrix.sources) {
+        plan_.source_bytes += static_cast<uint64_t>(source.tensor.shape[0] * matrix.k *
+                                                    core::dtype_bytes(source.tensor.dtype));
+      }
     }
     for (const VectorPlan& vector : plan_.vectors)
-      plan_.num_parameters += static_cast<uint64_t>(vector.size);
-    if (!tensors_) plan_.source_bytes = plan_.num_parameters * 2;
+      own_parameters += static_cast<uint64_t>(vector.size);
+    if (!tensors_) plan_.source_bytes = own_parameters * 2;
   }
 
   void refuse_leftovers() const {
@@ -152,6 +189,7 @@ class Planner {
 
   const ModelConfig& config_;
   const TensorSet* tensors_;
+  ShardSpec shard_;
   WeightPlan plan_;
   std::set<std::string> taken_;
 };
@@ -172,15 +210,38 @@ class Progress {
   uint64_t done_ = 0;
 };
 
-void pack_source(MatrixId id, const WeightSource& source, WeightSink& sink, Progress& progress) {
+// The columns that a rank holds of rows of a matrix, close together.
+TensorRef gather_columns(const TensorRef& rows, int64_t begin, int64_t count,
+                         std::vector<uint8_t>& storage) {
+  const auto element_bytes = static_cast<size_t>(core::dtype_bytes(rows.dtype));
+  const auto row_bytes = static_cast<size_t>(count) * element_bytes;
+  const auto whole_bytes = static_cast<size_t>(rows.shape[1]) * element_bytes;
+  storage.resize(static_cast<size_t>(rows.shape[0]) * row_bytes);
+  for (size_t row = 0; row < static_cast<size_t>(rows.shape[0]); ++row) {
+    std::memcpy(storage.data() + row * row_bytes,
+                rows.data + row * whole_bytes + static_cast<size_t>(begin) * element_bytes,
+                row_bytes);
+  }
+  TensorRef gathered = rows;
+  gathered.shape[1] = count;
+  gathered.data = storage.data();
+  gathered.bytes = storage.size();
+  return gathered;
+}
+
+void pack_source(const MatrixPlan& matrix, const WeightSource& source, WeightSink& sink,
+                 Progress& progress) {
   const int64_t num_rows = source.tensor.shape[0];
-  const auto row_bytes = static_cast<int64_t>(source.tensor.bytes) / num_rows;
+  const int64_t row_bytes = matrix.k * core::dtype_bytes(source.tensor.dtype);
   const int64_t rows_a_piece =
       std::max<int64_t>(static_cast<int64_t>(kPieceBytes) / row_bytes / kPieceRows, 1) * kPieceRows;
+  std::vector<uint8_t> storage;
   for (int64_t row = 0; row < num_rows; row += rows_a_piece) {
-    const TensorRef piece = source.tensor.rows(row, std::min(rows_a_piece, num_rows - row));
+    TensorRef piece = source.tensor.rows(row, std::min(rows_a_piece, num_rows - row));
+    if (matrix.k != matrix.whole_k)
+      piece = gather_columns(piece, matrix.column_begin, matrix.k, storage);
     check_finite(piece);
-    sink.pack(id, source.row_offset + row, piece);
+    sink.pack(matrix.id, source.row_offset + row, piece);
     progress.advance(piece.bytes);
   }
 }
@@ -221,12 +282,13 @@ std::vector<float> vector_values(const VectorPlan& vector) {
   return values;
 }
 
-WeightPlan plan_weights(const ModelConfig& config, const TensorSet& tensors) {
-  return Planner(config, &tensors).plan();
+WeightPlan plan_weights(const ModelConfig& config, const TensorSet& tensors,
+                        const ShardSpec& shard) {
+  return Planner(config, &tensors, shard).plan();
 }
 
-WeightPlan plan_synthetic_weights(const ModelConfig& config) {
-  return Planner(config, nullptr).plan();
+WeightPlan plan_synthetic_weights(const ModelConfig& config, const ShardSpec& shard) {
+  return Planner(config, nullptr, shard).plan();
 }
 
 void load_weights(const WeightPlan& plan, WeightSink& sink, LoadProgress* listener) {
@@ -235,8 +297,7 @@ void load_weights(const WeightPlan& plan, WeightSink& sink, LoadProgress* listen
   for (const VectorPlan& vector : plan.vectors) sink.set_vector(vector.id, vector_values(vector));
   for (const MatrixPlan& matrix : plan.matrices) {
     sink.allocate(matrix.id, matrix.n, matrix.k);
-    for (const WeightSource& source : matrix.sources)
-      pack_source(matrix.id, source, sink, progress);
+    for (const WeightSource& source : matrix.sources) pack_source(matrix, source, sink, progress);
   }
 }
 
@@ -249,7 +310,8 @@ void fill_weights(const WeightPlan& plan, uint64_t seed, WeightSink& sink, LoadP
   }
   for (const MatrixPlan& matrix : plan.matrices) {
     sink.allocate(matrix.id, matrix.n, matrix.k);
-    sink.fill(matrix.id, matrix_seed(seed, matrix.id), plan.synthetic_stddev);
+    for (const FillPart& part : matrix.parts)
+      sink.fill(matrix.id, matrix_seed(seed, matrix.id), plan.synthetic_stddev, part);
     progress.advance(static_cast<uint64_t>(matrix.n * matrix.k) * 2);
   }
 }

@@ -10,6 +10,8 @@ public sealed class StatusErrorsTests
     [Theory]
     [InlineData(NativeStatus.ErrorInvalidPlan, "Engine", typeof(SLoRAException))]
     [InlineData(NativeStatus.ErrorInternal, "Engine", typeof(SLoRAException))]
+    [InlineData(NativeStatus.ErrorRankLost, "Engine", typeof(SLoRAException))]
+    [InlineData(NativeStatus.ErrorRankLost, "LoadModel", typeof(SLoRAException))]
     [InlineData(NativeStatus.ErrorOutOfMemory, "Engine", typeof(OutOfDeviceMemoryException))]
     [InlineData(NativeStatus.ErrorIo, "LoadModel", typeof(ModelLoadException))]
     [InlineData(NativeStatus.ErrorBackend, "LoadModel", typeof(ModelLoadException))]

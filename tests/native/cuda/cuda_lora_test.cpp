@@ -40,6 +40,9 @@ struct Bounds {
 struct Tables {
   std::vector<int32_t> begin, end, entry_offsets;
   std::vector<LoraEntry> entries;
+  std::vector<LoraPiece> shrink_pieces,
+      expand_pieces;  // of short segments, if the batch has pieces
+  int32_t num_long_segments = -1, num_long_tokens = 0;
   int32_t num_tokens = 0;
   int64_t t_floats = 0;
   Bounds bounds;
@@ -151,15 +154,52 @@ class CudaLoraTest : public CudaTest {
     return tables;
   }
 
+  // Adds the pieces of segments of few rows; knows_long: segments of more rows come first, and how
+  // many there are is told.
+  static void add_pieces(const Adapters& adapters, Tables& tables, bool knows_long) {
+    if (knows_long) tables.num_long_segments = 0;
+    for (size_t g = 0; g < tables.begin.size(); ++g) {
+      const int32_t rows = tables.end[g] - tables.begin[g];
+      if (rows == 0) continue;
+      if (rows > kPieceTokens) {
+        if (!knows_long) continue;
+        ASSERT_EQ(tables.num_long_segments++, static_cast<int32_t>(g));
+        tables.num_long_tokens = tables.end[g];
+        continue;
+      }
+      for (int32_t e = tables.entry_offsets[g]; e < tables.entry_offsets[g + 1]; ++e) {
+        const LoraEntry& entry = tables.entries[static_cast<size_t>(e)];
+        const LoraAdapterRef& ref = adapters.device_refs[static_cast<size_t>(entry.adapter_idx)];
+        LoraPiece piece{ref.modules,
+                        entry.t_offset,
+                        ref.page_offset,
+                        entry.t_stride,
+                        entry.weight,
+                        tables.begin[g],
+                        rows,
+                        0,
+                        e,
+                        e + 1};
+        for (; piece.rank_begin < entry.t_stride; piece.rank_begin += kPieceRanks)
+          tables.shrink_pieces.push_back(piece);
+        if (e > tables.entry_offsets[g]) continue;
+        piece.rank_begin = 0;
+        piece.entry_end = tables.entry_offsets[g + 1];
+        tables.expand_pieces.push_back(piece);
+      }
+    }
+  }
+
   // Everything of one run on the device, of the bounds' size.
   struct Run {
     device::Buffer begin, end, entry_offsets, entries, x, y, t;
+    device::Buffer shrink_pieces, expand_pieces, num_pieces;
     LoraShrinkParams shrink{};
     LoraExpandParams expand{};
   };
 
-  Run prepare(const Adapters& adapters, const Tables& tables, int64_t t_floats,
-              int32_t num_entries) {
+  Run prepare(const Adapters& adapters, const Tables& tables, int64_t t_floats, int32_t num_entries,
+              int32_t max_pieces = 0) {
     const auto segments = static_cast<uint64_t>(tables.bounds.num_segments);
     const auto tokens = static_cast<uint64_t>(tables.bounds.num_tokens);
     const auto element = static_cast<uint64_t>(core::dtype_bytes(adapters.dtype));
@@ -184,6 +224,17 @@ class CudaLoraTest : public CudaTest {
     batch.num_tokens = tables.bounds.num_tokens;
     batch.max_segment_tokens = tables.bounds.max_segment_tokens;
     batch.max_lora_rank = tables.bounds.max_lora_rank;
+    if (max_pieces > 0) {
+      run.shrink_pieces = device_bytes(static_cast<uint64_t>(max_pieces) * sizeof(LoraPiece));
+      run.expand_pieces = device_bytes(static_cast<uint64_t>(max_pieces) * sizeof(LoraPiece));
+      run.num_pieces = device_bytes(8);
+      batch.shrink_pieces = run.shrink_pieces.as<LoraPiece>();
+      batch.expand_pieces = run.expand_pieces.as<LoraPiece>();
+      batch.num_pieces = run.num_pieces.as<int32_t>();
+      batch.max_shrink_pieces = batch.max_expand_pieces = max_pieces;
+      batch.num_long_segments = tables.num_long_segments;
+      batch.num_long_tokens = tables.num_long_tokens;
+    }
     fill(run.shrink, run.expand, adapters, batch, run.x.data(), run.y.data(), run.t.as<float>(),
          adapters.device_slice.data());
     run.shrink.t_stride = run.expand.t_stride = t_floats;
@@ -231,6 +282,13 @@ class CudaLoraTest : public CudaTest {
     overwrite(run.end, tables.end);
     overwrite(run.entry_offsets, tables.entry_offsets);
     overwrite(run.entries, tables.entries);
+    if (run.num_pieces.bytes() > 0) {
+      overwrite(run.shrink_pieces, tables.shrink_pieces);
+      overwrite(run.expand_pieces, tables.expand_pieces);
+      overwrite(run.num_pieces,
+                std::vector<int32_t>{static_cast<int32_t>(tables.shrink_pieces.size()),
+                                     static_cast<int32_t>(tables.expand_pieces.size())});
+    }
     overwrite(run.x, stored(x, adapters.dtype));
     overwrite(run.y, stored(y, adapters.dtype));
     overwrite(run.t, std::vector<uint8_t>(run.t.bytes(), 0xff));
@@ -265,13 +323,15 @@ class CudaLoraTest : public CudaTest {
 
   // Runs twice and checks: near the reference, the same bits both times, other rows untouched.
   void check(const Adapters& adapters, const std::vector<Segment>& segments, int32_t rows_after,
-             Bounds bounds = {}) {
-    const Tables tables = tables_of(adapters, segments, rows_after, bounds);
+             Bounds bounds = {}, bool with_pieces = false, bool knows_long = false) {
+    Tables tables = tables_of(adapters, segments, rows_after, bounds);
+    if (with_pieces) add_pieces(adapters, tables, knows_long);
     const std::vector<float> x =
         normals(tables.num_tokens * adapters.geometry.in_dim, 1.0f, adapters.dtype);
     const std::vector<float> y = normals(tables.num_tokens * adapters.width, 0.3f, adapters.dtype);
     const Run run = prepare(adapters, tables, std::max<int64_t>(tables.t_floats, 1),
-                            static_cast<int32_t>(tables.entries.size()));
+                            static_cast<int32_t>(tables.entries.size()),
+                            static_cast<int32_t>(tables.shrink_pieces.size()));
     write(run, adapters, tables, x, y);
     launch(run);
     const std::vector<float> out = result(run, adapters, tables);
@@ -371,6 +431,26 @@ TEST_F(CudaLoraTest, LargeDecodeBatchesEqualReference) {
   }
 }
 
+// Segments of few rows in pieces, beside longer ones.
+TEST_F(CudaLoraTest, PiecesEqualReference) {
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    for (const int64_t in_dim : {264, 1544, 4096}) {
+      const Adapters adapters = make({in_dim, {640, 72, 1536}, 16384}, kMixed, dtype);
+      check(adapters, random_segments(50, 1, 6), 1, {}, true, true);
+      check(adapters, random_segments(150, kPieceTokens, 6), 2, {}, true, true);
+      check(adapters, random_segments(90, 2 * kPieceTokens, 6), 0, {}, true, false);
+      std::vector<Segment> lists = random_segments(120, kPieceTokens, 6);
+      for (size_t g = 0; g < lists.size(); g += 3)
+        lists[g].entries.push_back({between(0, 5), -0.5f});
+      lists.insert(lists.begin(), {{0, 270, {{2, 1.0f}}}, {0, 7, {{3, 1.0f}, {1, 0.5f}}}});
+      check(adapters, lists, 3, {}, true, true);
+    }
+    // A row or two a page.
+    const Adapters small = make({328, {64, 64, 128}, 408}, kMixed, dtype);
+    check(small, random_segments(400, 2, 6), 0, {}, true, true);
+  }
+}
+
 TEST_F(CudaLoraTest, EveryRankAlone) {
   for (const DType dtype : kAllDTypes) {
     for (const int32_t rank : {1, 2, 3, 7, 8, 9, 13, 16, 17, 31, 32, 33, 48, 64, 65, 100, 128}) {
@@ -443,7 +523,10 @@ TEST_F(CudaLoraTest, PrefillOfManyAdaptersEqualsReference) {
 // A captured launch is run again over batches of other segments, lists and ranks.
 TEST_F(CudaLoraTest, GraphServesEveryBatchWithinItsBounds) {
   if (!backend_.device->api().graph_begin) GTEST_SKIP() << "no graphs";
-  for (const DType dtype : kAllDTypes) {
+  for (const auto& [dtype, has_pieces] : {std::pair{DType::kF32, false},
+                                          {DType::kBF16, false},
+                                          {DType::kF16, false},
+                                          {DType::kBF16, true}}) {
     const Adapters adapters = make({512, {256, 256, 128}, 4096}, kMixed, dtype);
     for (const int32_t tokens : {16, 48}) {
       const Bounds bounds{tokens, tokens, tokens, 128};
@@ -453,7 +536,8 @@ TEST_F(CudaLoraTest, GraphServesEveryBatchWithinItsBounds) {
           {},
           {{2, 3, {{3, 1.0f}, {1, 1.0f}}}, {0, tokens - 5, {{0, 1.0f}}}}};
       const int64_t t_floats = int64_t{tokens} * 3 * 128 * 2;
-      const Run run = prepare(adapters, tables_of(adapters, {}, tokens, bounds), t_floats, 64);
+      const Run run = prepare(adapters, tables_of(adapters, {}, tokens, bounds), t_floats, 64,
+                              has_pieces ? 64 * 8 : 0);
       void* graph = nullptr;
       device::ApiError error{};
       const device::DeviceApi& api = backend_.device->api();
@@ -463,7 +547,8 @@ TEST_F(CudaLoraTest, GraphServesEveryBatchWithinItsBounds) {
       for (const std::vector<Segment>& segments : batches) {
         int32_t used = 0;
         for (const Segment& segment : segments) used += segment.gap + segment.rows;
-        const Tables tables = tables_of(adapters, segments, tokens - used, bounds);
+        Tables tables = tables_of(adapters, segments, tokens - used, bounds);
+        if (has_pieces) add_pieces(adapters, tables, false);
         const std::vector<float> x = normals(tokens * int64_t{512}, 1.0f, dtype);
         const std::vector<float> y = normals(tokens * adapters.width, 0.3f, dtype);
         write(run, adapters, tables, x, y);

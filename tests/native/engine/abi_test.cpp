@@ -13,7 +13,7 @@ class Abi : public testing::Test {
  protected:
   static slora_engine_options options() {
     slora_engine_options options = SLORA_ENGINE_OPTIONS_INIT;
-    options.pool_bytes = 4u << 20;
+    options.pool_bytes = (4u << 20) / ranks_under_test().tp_size;
     options.max_sequences = 4;
     options.max_batch_tokens = 64;
     options.max_batch_rows = 3;
@@ -192,7 +192,8 @@ TEST_F(Abi, DropsRowsOfSequencesReleasedInFlightAndFreesTheirPagesAtTheCollect) 
 }
 
 TEST_F(Abi, DefersPlansThatDoNotFitAndRunsThemAfterAPreemption) {
-  // The pool of 4 MiB has 32 pages of 128 KiB; 16 tokens a page.
+  // The pool of 4 MiB has 32 pages of 128 KiB; 16 tokens a page. Each of several ranks has as many
+  // of its own, smaller ones.
   ASSERT_EQ(geometry(engine_.get()).num_pages, 32u);
   ASSERT_EQ(create(1, std::vector<int32_t>(500, 5)), SLORA_OK);
   ASSERT_EQ(create(2, std::vector<int32_t>(64, 6)), SLORA_OK);
@@ -269,7 +270,8 @@ TEST_F(Abi, ReportsResidencyEventsAndHonoursPins) {
 TEST_F(Abi, RefusesWhatTheHostAdapterBudgetDoesNotHold) {
   slora_engine_options small = options();
   small.pool_bytes = 64u << 20;
-  small.host_adapter_bytes = 1 << 20;
+  small.host_adapter_bytes = (1u << 20) / ranks_under_test().tp_size;
+  engine_.reset();
   engine_ = create_engine(model_.get(), small);
   AdapterHandle first = load_adapter(engine_.get(), demo_path("adapters/poem"));
   EXPECT_THROW(
@@ -278,7 +280,8 @@ TEST_F(Abi, RefusesWhatTheHostAdapterBudgetDoesNotHold) {
           load_adapter(engine_.get(), demo_path("adapters/arith"));
         } catch (const AbiError& failure) {
           EXPECT_EQ(failure.status, SLORA_ERROR_OUT_OF_MEMORY);
-          EXPECT_NE(std::string(failure.what()).find("host adapter budget of 1048576"),
+          EXPECT_NE(std::string(failure.what())
+                        .find("host adapter budget of " + std::to_string(small.host_adapter_bytes)),
                     std::string::npos)
               << failure.what();
           throw;

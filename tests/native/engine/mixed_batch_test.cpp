@@ -11,7 +11,7 @@ namespace {
 // preempted.
 slora_engine_options cramped() {
   slora_engine_options options = SLORA_ENGINE_OPTIONS_INIT;
-  options.pool_bytes = 8u << 20;
+  options.pool_bytes = (8u << 20) / ranks_under_test().tp_size;
   options.max_sequences = 24;
   options.max_batch_tokens = 96;
   options.max_batch_rows = 12;

@@ -39,7 +39,25 @@ inline bool tests_cuda() {
   return backend && std::strcmp(backend, "cuda") == 0;
 }
 
-inline ModelHandle load_model(const std::string& path, int32_t dtype, int32_t num_threads = 0) {
+// Tensor-parallel ranks of a model, as threads.
+struct Ranks {
+  uint32_t tp_size = 1;
+  int32_t lora_sharding = SLORA_LORA_SHARDING_ALIGNED;
+};
+
+// The ranks under test: SLORA_TEST_TP, SLORA_TEST_LORA_SHARDING=full; else one.
+inline Ranks ranks_under_test() {
+  Ranks ranks;
+  if (const char* tp_size = std::getenv("SLORA_TEST_TP"))
+    ranks.tp_size = static_cast<uint32_t>(std::atoi(tp_size));
+  const char* sharding = std::getenv("SLORA_TEST_LORA_SHARDING");
+  if (sharding && std::strcmp(sharding, "full") == 0)
+    ranks.lora_sharding = SLORA_LORA_SHARDING_FULL;
+  return ranks;
+}
+
+inline ModelHandle load_model(const std::string& path, int32_t dtype, int32_t num_threads = 0,
+                              const Ranks& ranks = ranks_under_test()) {
   slora_error error = SLORA_ERROR_INIT;
   slora_model_options options = SLORA_MODEL_OPTIONS_INIT;
   options.backend = tests_cuda() ? SLORA_BACKEND_CUDA : SLORA_BACKEND_HOST;
@@ -47,6 +65,8 @@ inline ModelHandle load_model(const std::string& path, int32_t dtype, int32_t nu
   options.path_bytes = path.size();
   options.compute_dtype = dtype;
   options.num_threads = num_threads;
+  options.tp_size = ranks.tp_size;
+  options.lora_sharding = ranks.lora_sharding;
   ModelHandle model(slora_model_load(&options, &error));
   if (!model) throw AbiError(error.status, error.message);
   return model;

@@ -29,8 +29,9 @@ inline nlohmann::json read_json(const std::string& path) {
 }
 
 struct DemoEngine {
-  DemoEngine(int32_t dtype, slora_engine_options options, int32_t num_threads = 0) {
-    model = load_model(demo_path("base"), dtype, num_threads);
+  DemoEngine(int32_t dtype, slora_engine_options options, int32_t num_threads = 0,
+             const Ranks& ranks = ranks_under_test()) {
+    model = load_model(demo_path("base"), dtype, num_threads, ranks);
     engine = create_engine(model.get(), options);
     for (const std::string& name : demo_adapter_names()) {
       adapters[name] = load_adapter(engine.get(), demo_path("adapters/" + name));

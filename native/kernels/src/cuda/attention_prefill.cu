@@ -398,8 +398,14 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
   const int32_t status = allow_shared(kernel, S::kSharedBytes);
   if (status != kOk) return status;
   // Most tiles of any batch within the bounds: each row may end in a tile that is not full.
-  const int64_t rows = std::min<int64_t>(params.num_rows, params.num_tokens / min_tokens);
-  const int64_t tiles = params.num_tokens / tiling.tokens_a_tile + rows;
+  // Blocks of this size begin slowly: those of rows that belong to decode would cost more than it.
+  const bool is_known = params.num_long_rows >= 0 && min_tokens > 1;
+  const int64_t tokens = is_known ? params.num_long_tokens : params.num_tokens;
+  const int64_t rows = is_known
+                           ? params.num_long_rows
+                           : std::min<int64_t>(params.num_rows, params.num_tokens / min_tokens);
+  const int64_t tiles = tokens / tiling.tokens_a_tile + rows;
+  if (tiles == 0) return kOk;
   const dim3 grid(static_cast<unsigned>(params.num_kv_heads * ceil_div(group, tiling.heads_a_tile)),
                   static_cast<unsigned>(tiles));
   if (tiles > 65535) return kUnsupported;

@@ -38,6 +38,10 @@ constexpr KernelApi make_table() {
   api.lora_head = lora_head;
   api.lora_partials = lora_partials;
   api.attention_workspace_bytes = attention_workspace_bytes;
+  api.gather_columns = gather_columns;
+  api.append_tokens = append_tokens;
+  api.lora_pack = lora_pack;
+  api.lora_unpack = lora_unpack;
   api.lora_shrink_padded = lora_shrink_padded;
   api.lora_expand_padded = lora_expand_padded;
   api.lora_merge = lora_merge;

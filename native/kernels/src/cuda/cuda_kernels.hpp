@@ -39,6 +39,12 @@ int32_t lora_epilogue(void* stream, const LoraEpilogueParams* params);
 int32_t lora_embed(void* stream, const LoraEmbedParams* params);
 int32_t lora_head(void* stream, const LoraHeadParams* params);
 
+// tensor_parallel.cu
+int32_t gather_columns(void* stream, const GatherColumnsParams* params);
+int32_t append_tokens(void* stream, const AppendTokensParams* params);
+int32_t lora_pack(void* stream, const LoraExchangeParams* params);
+int32_t lora_unpack(void* stream, const LoraExchangeParams* params);
+
 // sample.cu
 int32_t sample(void* stream, const SampleParams* params);
 uint64_t sample_workspace_bytes(int64_t num_rows, int64_t vocab_size);

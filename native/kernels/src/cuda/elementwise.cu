@@ -15,11 +15,19 @@ __global__ void embed_kernel(EmbedParams params) {
   wait_for_inputs();
   const int32_t t = static_cast<int32_t>(blockIdx.x);
   int64_t token =
-      params.history[params.token_slot[t] * params.history_stride + params.token_position[t]];
-  // Padding rows of a graph look at a slot that nothing may have written.
-  if (token < 0 || token >= params.vocab_size) token = 0;
-  const T* row = static_cast<const T*>(params.weight) + token * params.hidden_size;
+      params.history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
+      params.vocab_begin;
   T* out = static_cast<T*>(params.out) + int64_t{t} * params.hidden_size;
+  if (token < 0 || token >= params.vocab_size) {
+    if (params.is_shard) {
+      for (int64_t i = threadIdx.x; i < params.hidden_size; i += blockDim.x)
+        out[i] = from_float<T>(0.0f);
+      return;
+    }
+    // Padding rows of a graph look at a slot that nothing may have written.
+    token = 0;
+  }
+  const T* row = static_cast<const T*>(params.weight) + token * params.hidden_size;
   for (int64_t i = threadIdx.x; i < params.hidden_size; i += blockDim.x)
     out[i] = from_float<T>(to_float(row[i]) * params.scale);
 }

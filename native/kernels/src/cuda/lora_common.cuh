@@ -97,7 +97,8 @@ __device__ __forceinline__ LoraUnit find_unit(const LoraBatch& batch, int32_t un
       entry_end = __ldg(batch.entry_offsets + g + 1);
     }
     const int32_t first = (unit_idx - (begin / tile + g)) * tile;
-    const unsigned found = __ballot_sync(0xffffffffu, first >= 0 && first < end - begin);
+    const unsigned found = __ballot_sync(
+        0xffffffffu, first >= 0 && first < end - begin && end - begin >= batch.min_segment_tokens);
     if (found == 0) continue;
     const int32_t owner = __ffs(static_cast<int>(found)) - 1;
     LoraUnit unit;
@@ -110,6 +111,14 @@ __device__ __forceinline__ LoraUnit find_unit(const LoraBatch& batch, int32_t un
     return unit;
   }
   return {0, 0, 0, 0, 0, 0};
+}
+
+// What a kernel of long segments does first. Where pieces follow it, they run beside it: they begin
+// when all its blocks have come past this, so what the kernels before it wrote is there for both,
+// and they end with a wait for it, so that whoever waits for them has waited for both.
+__device__ __forceinline__ void begin_beside_pieces(const LoraBatch& batch) {
+  if (batch.min_segment_tokens > 0) wait_for_inputs();
+  allow_next();
 }
 
 // What a block without work does instead of wait_for_inputs(). A launch may not end before the one
@@ -249,6 +258,28 @@ template <typename T>
 __device__ __forceinline__ float high_of(uint32_t word) {
   const uint16_t bits = static_cast<uint16_t>(word >> 16);
   return to_float(*reinterpret_cast<const T*>(&bits));
+}
+
+// ---- lora_pieces.cu: segments of few rows in large batches
+
+// Both halves of a batch that has pieces: 16-bit pages, aligned memory. is_beside: the launch
+// before is that of the batch's long segments.
+int32_t shrink_pieces(void* stream, const LoraShrinkParams& params, bool is_beside);
+int32_t expand_pieces(void* stream, const LoraExpandParams& params, bool is_beside);
+
+// The segments that do not go in pieces; none if num_segments is 0.
+inline LoraBatch long_segments(const LoraBatch& batch) {
+  LoraBatch rest = batch;
+  rest.min_segment_tokens = kPieceTokens + 1;
+  rest.max_shrink_pieces = rest.max_expand_pieces = 0;
+  if (batch.num_long_segments >= 0) {
+    rest.num_segments = batch.num_long_segments;
+    rest.num_tokens = batch.num_long_tokens;
+  }
+  return rest;
+}
+inline bool has_pieces(const LoraBatch& batch, DType page_dtype) {
+  return batch.max_expand_pieces > 0 && page_dtype != DType::kF32;
 }
 
 // ---- lora_plain.cu: any dtype, dimension and page size

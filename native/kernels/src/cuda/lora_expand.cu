@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
   constexpr int kColumns = kBlocks * 64 * kWarps;
   __shared__ TTile<T, kTiles * kTileTokens, kRanks> t_tile;
   __shared__ const T* rows_of_b[kRanks];
-  allow_next();
+  begin_beside_pieces(p.batch);
   int32_t fused = 0;
   int32_t column = static_cast<int32_t>(blockIdx.x) * kColumns;
   for (; fused + 1 < p.num_fused; ++fused) {
@@ -460,6 +460,15 @@ int32_t lora_expand(void* stream, const LoraExpandParams* params) {
   const LoraBatch& batch = params->batch;
   if (batch.num_segments == 0) return kOk;
   if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
+  if (has_pieces(batch, params->page_dtype)) {
+    LoraExpandParams rest = *params;
+    rest.batch = long_segments(batch);
+    const bool has_long = rest.batch.num_segments > 0;
+    if (has_long) {
+      if (const int32_t status = lora_expand(stream, &rest); status != kOk) return status;
+    }
+    return expand_pieces(stream, *params, has_long);
+  }
   const LoraSplit split =
       split_of(stream, batch, params->page_dtype, params->in_dim, params->t_stride);
   if (params->page_dtype == DType::kF32 || !is_vectorisable(*params))

@@ -121,7 +121,10 @@ __global__ void __launch_bounds__(kExtraThreads)
   if (column >= p.hidden_size) return;
   for (int32_t i = 0; i < unit.count; ++i) {
     const int64_t t = unit.begin + unit.first + i;
-    const int32_t token = p.history[p.token_slot[t] * p.history_stride + p.token_position[t]];
+    const int64_t id =
+        p.history[p.token_slot[t] * p.history_stride + p.token_position[t]] - p.vocab_begin;
+    if (id < 0 || id >= p.vocab_size) continue;
+    const int32_t token = static_cast<int32_t>(id);
     T* const out = static_cast<T*>(p.out) + t * p.hidden_size + column;
     float value = to_float(*out);
     bool is_touched = false;

@@ -16,7 +16,7 @@ constexpr int kPlainRanks = 32;
 template <typename T>
 __global__ void __launch_bounds__(kPlainThreads)
     lora_shrink_plain_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems) {
-  allow_next();
+  begin_beside_pieces(p.batch);
   wait_for_inputs();
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.z), kPlainTokens);
   const int32_t fused = static_cast<int32_t>(blockIdx.y);
@@ -65,7 +65,7 @@ template <typename T>
 __global__ void __launch_bounds__(kPlainThreads)
     lora_expand_plain_kernel(const __grid_constant__ LoraExpandParams p, int32_t parts) {
   __shared__ float t_tile[kPlainTokens][kPlainRanks];
-  allow_next();
+  begin_beside_pieces(p.batch);
   wait_for_inputs();
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.y), kPlainTokens);
   int32_t fused = 0;

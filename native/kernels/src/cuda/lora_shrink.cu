@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(32 * kWarps, 4)
   constexpr int kRanks = 8 * kRankTiles;
   constexpr int kStepElems = 32 * kWarps;  // of in_dim: one step of each warp
   __shared__ float sums[kWarps][kTileTokens][kRanks + 2];
-  allow_next();
+  begin_beside_pieces(p.batch);
   const int32_t warp = static_cast<int32_t>(threadIdx.x / 32);
   const int32_t group = static_cast<int32_t>(threadIdx.x % 32 / 4);
   const int32_t lane_k = static_cast<int32_t>(threadIdx.x % 4) * 8;
@@ -285,7 +285,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
   constexpr int kWarpTiles = kColumns / 16;  // tiles of 8 columns a warp: half the columns
   extern __shared__ __align__(128) uint8_t stages[];
   __shared__ ShrinkColumn columns[kColumns];
-  allow_next();
+  begin_beside_pieces(p.batch);
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
   const int32_t warp_rows = thread / 32 % 4 * 16;
   const int32_t warp_columns = thread / 128 * (kColumns / 2);
@@ -456,6 +456,15 @@ int32_t lora_shrink(void* stream, const LoraShrinkParams* params) {
   const LoraBatch& batch = params->batch;
   if (batch.num_segments == 0) return kOk;
   if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
+  if (has_pieces(batch, params->page_dtype)) {
+    LoraShrinkParams rest = *params;
+    rest.batch = long_segments(batch);
+    const bool has_long = rest.batch.num_segments > 0;
+    if (has_long) {
+      if (const int32_t status = lora_shrink(stream, &rest); status != kOk) return status;
+    }
+    return shrink_pieces(stream, *params, has_long);
+  }
   const LoraSplit split =
       split_of(stream, batch, params->page_dtype, params->in_dim, params->t_stride);
   if (params->page_dtype == DType::kF32 || !is_vectorisable(*params))

@@ -19,10 +19,13 @@ __global__ void convert_kernel(Dst* dst, const Src* src, int64_t count) {
 }
 
 template <typename T>
-__global__ void fill_kernel(T* dst, int64_t count, uint64_t seed, float stddev) {
+__global__ void fill_kernel(T* dst, int64_t count, int64_t k, int64_t first, int64_t source_k,
+                            uint64_t seed, float stddev) {
   const int64_t stride = int64_t{gridDim.x} * kThreads;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += stride)
-    dst[i] = from_float<T>(fill_normal(seed, static_cast<uint64_t>(i), stddev));
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += stride) {
+    const int64_t place = first + i / k * source_k + i % k;
+    dst[i] = from_float<T>(fill_normal(seed, static_cast<uint64_t>(place), stddev));
+  }
 }
 
 unsigned grid_of(const device::cuda::CudaDevice& device, int64_t count) {
@@ -92,11 +95,15 @@ int32_t weight_fill(void* stream, const WeightFillParams* params) {
   device::cuda::CudaDevice& device = device_of(stream);
   if (const cudaError_t error = cudaSetDevice(device.device_idx); error != cudaSuccess)
     return device::cuda::status_of(error);
-  const int64_t count = params->n_total * params->k;
+  const bool is_whole = params->num_rows == 0;
+  const int64_t count = (is_whole ? params->n_total : params->num_rows) * params->k;
+  const int64_t source_k = is_whole ? params->k : params->source_k;
   return with_dtype(params->dtype, [&](auto element) {
     using T = decltype(element);
     fill_kernel<<<grid_of(device, count), kThreads, 0, raw(stream)>>>(
-        static_cast<T*>(params->dst), count, params->seed, params->stddev);
+        static_cast<T*>(params->dst) + params->row_offset * params->k, count, params->k,
+        params->source_row * source_k + params->source_column, source_k, params->seed,
+        params->stddev);
     return launch_status();
   });
 }

@@ -83,6 +83,9 @@ bool can_run(const LoraHeadParams& params) {
 bool can_run(const HeadNormParams& params) { return params.activation_dtype == DType::kF32; }
 bool can_run(const SoftcapParams& params) { return params.cap > 0; }
 bool can_run(const SampleParams&) { return true; }
+bool can_run(const GatherColumnsParams&) { return true; }
+bool can_run(const AppendTokensParams&) { return true; }
+bool can_run(const LoraExchangeParams&) { return true; }
 
 template <auto kRun, typename Params>
 int32_t enqueue(void* stream, const Params* params) {
@@ -118,6 +121,10 @@ constexpr KernelApi make_table() {
   api.lora_head = enqueue<run_lora_head, LoraHeadParams>;
   api.lora_partials = lora_partials;
   api.attention_workspace_bytes = attention_workspace_bytes;
+  api.gather_columns = enqueue<run_gather_columns, GatherColumnsParams>;
+  api.append_tokens = enqueue<run_append_tokens, AppendTokensParams>;
+  api.lora_pack = enqueue<run_lora_pack, LoraExchangeParams>;
+  api.lora_unpack = enqueue<run_lora_unpack, LoraExchangeParams>;
   api.lora_shrink_padded = enqueue<run_lora_shrink_padded, LoraShrinkParams>;
   api.lora_expand_padded = enqueue<run_lora_expand_padded, LoraExpandParams>;
   api.lora_merge = enqueue<run_lora_merge, LoraMergeParams>;

@@ -154,9 +154,12 @@ void run_lora_embed(const LoraEmbedParams& params, device::ThreadTeam& team) {
       const int32_t begin = batch.segment_begin[g];
       team.parallel_for(batch.segment_end[g] - begin, [&](int32_t i, int32_t) {
         const int64_t t = begin + i;
-        const int32_t token =
-            params.history[params.token_slot[t] * params.history_stride + params.token_position[t]];
-        embed_token(params, entry, module, token,
+        const int64_t token =
+            params
+                .history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
+            params.vocab_begin;
+        if (token < 0 || token >= params.vocab_size) return;
+        embed_token(params, entry, module, static_cast<int32_t>(token),
                     static_cast<float*>(params.out) + t * params.hidden_size);
       });
     });

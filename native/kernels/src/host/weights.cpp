@@ -111,10 +111,15 @@ void run_weight_pack(const WeightPackParams& params, device::ThreadTeam& team) {
 
 // Cost       about 3 ns an element and thread
 void run_weight_fill(const WeightFillParams& params, device::ThreadTeam& team) {
+  const bool is_whole = params.num_rows == 0;
+  const int64_t source_k = is_whole ? params.k : params.source_k;
+  const int64_t first = params.source_row * source_k + params.source_column;
   write_matrix(
-      params.dtype, params.dst, params.n_total, params.k, 0, params.n_total,
+      params.dtype, params.dst, params.n_total, params.k, params.row_offset,
+      is_whole ? params.n_total : params.num_rows,
       [&](int64_t row, int64_t k) {
-        return fill_normal(params.seed, static_cast<uint64_t>(row * params.k + k), params.stddev);
+        const int64_t place = first + (row - params.row_offset) * source_k + k;
+        return fill_normal(params.seed, static_cast<uint64_t>(place), params.stddev);
       },
       team);
 }
@@ -124,8 +129,13 @@ void run_weight_fill(const WeightFillParams& params, device::ThreadTeam& team) {
 void run_embed(const EmbedParams& params, device::ThreadTeam& team) {
   team.parallel_for(params.num_tokens, [&](int32_t t, int32_t) {
     const int64_t token =
-        params.history[params.token_slot[t] * params.history_stride + params.token_position[t]];
+        params.history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
+        params.vocab_begin;
     float* out = static_cast<float*>(params.out) + t * params.hidden_size;
+    if (params.is_shard && (token < 0 || token >= params.vocab_size)) {
+      std::fill(out, out + params.hidden_size, 0.0f);
+      return;
+    }
     if (params.weight_dtype == DType::kBF16) {
       read_row<Bf16Packed>(params.weight, params.hidden_size, token, params.scale, out);
     } else {

@@ -46,6 +46,12 @@ struct AdapterSource {
   // Why the adapter's sum with others, or a part of it, is not defined; empty: it is.
   std::string exclusive;
   std::shared_ptr<const void> storage;  // keeps what the tensors point into
+  // Of a rank's part (adapter_shard.hpp). It may lack all wide rows of a wide adapter, and where
+  // lora_ranks are shared, ModuleWeights::lora_rank is that of b, and a has the rank's own.
+  bool is_wide = false;
+  bool shares_lora_ranks = false;
+
+  bool has_wide() const { return is_wide || !embedding.is_empty() || !head.is_empty(); }
 };
 
 // Random weights: A uniform within 1 / sqrt(in_dim) as PEFT begins, B uniform within 1 /

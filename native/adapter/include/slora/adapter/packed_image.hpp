@@ -43,8 +43,9 @@ const std::shared_ptr<ImageAllocator>& heap_image_allocator();
 // Where the modules of an adapter will lie and how many pages that takes; costs no memory for
 // weights.
 struct ImageLayout {
-  std::vector<core::LoraModule>
-      modules;  // [L, num_modules]; lora_rank 0 where the adapter leaves a module alone
+  // [L, num_modules]; lora_rank 0 where the adapter leaves a module alone. Where ranks share
+  // lora_ranks, as many again for the shrink, with the rank's own.
+  std::vector<core::LoraModule> modules;
   int32_t num_layers = 0;
   int32_t num_modules = 0;  // a layer: the model's, not the adapter's
   int32_t num_pages = 0;    // page ids: the most any layer needs
@@ -56,8 +57,9 @@ struct ImageLayout {
   uint64_t wasted_bytes = 0;  // of image_bytes: what no row fills
 };
 
+// `min_pages`: what other ranks' parts of the adapter need.
 ImageLayout plan_image(const AdapterSource& source, const model::ModuleTable& table,
-                       const PageGeometry& geometry);
+                       const PageGeometry& geometry, int32_t min_pages = 1);
 
 class PackedImage {
  public:
@@ -90,6 +92,6 @@ class PackedImage {
 PackedImage pack_image(const AdapterSource& source, const model::ModuleTable& table,
                        const PageGeometry& geometry,
                        std::shared_ptr<ImageAllocator> allocator = heap_image_allocator(),
-                       model::LoadProgress* progress = nullptr);
+                       model::LoadProgress* progress = nullptr, int32_t min_pages = 1);
 
 }  // namespace slora::adapter

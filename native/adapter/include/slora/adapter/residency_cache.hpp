@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "slora/adapter/adapter.hpp"
@@ -98,6 +99,16 @@ class ResidencyCache {
   // Turns copies that have ended into residency.
   void poll();
 
+  // ---- tensor parallel: when a copy has ended depends on time, and ranks must not differ
+
+  // Rank 0 says which adapters have become resident; take_settled() hands out those since the last
+  // call.
+  void lead() { records_settled_ = true; }
+  std::vector<uint64_t> take_settled() { return std::exchange(settled_, {}); }
+  // Other ranks do not poll: settle() waits for the copy and makes the adapter resident.
+  void follow() { is_led_ = true; }
+  void settle(Adapter& adapter);
+
   // Polls, then hands out up to `capacity` events, oldest first; with capacity 0 events are thrown
   // away.
   size_t take_events(ResidencyEvent* out_events, size_t capacity);
@@ -141,6 +152,9 @@ class ResidencyCache {
   std::vector<Adapter*> loading_;
   std::vector<ResidencyEvent> events_;
   ResidencyCounters counters_;
+  bool is_led_ = false;
+  bool records_settled_ = false;
+  std::vector<uint64_t> settled_;
 };
 
 }  // namespace slora::adapter

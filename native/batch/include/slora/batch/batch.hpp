@@ -61,9 +61,15 @@ struct Batch {
   int64_t page_table_stride;
   int32_t max_row_tokens;                 // tokens of the longest row
   int32_t max_context;                    // positions of the longest sequence
+  int32_t num_long_rows;                  // rows of more than one token
+  int32_t num_long_tokens;                // and their tokens
   const int32_t* output_rows;             // [num_outputs] packed token indices
   kernels::LoraBatch lora;                // num_segments 0: base model only
   int64_t lora_t_floats;                  // size of the intermediate
+  // Floats of one fused module of the intermediate in a packed share (kernels::LoraExchangeParams),
+  // of `lora_parts` parts and of one; room for any batch of its shape, if it has one.
+  int64_t lora_share_floats;
+  int64_t lora_whole_floats;
   uint32_t lora_modules;                  // bit i: some adapter changes module i
   bool has_lora_epilogue;                 // of some adapter in the batch
   bool has_wide_lora;                     // some adapter changes the embedding or the head
@@ -84,6 +90,8 @@ struct DecodeShape {
   int32_t max_lora_rank = 0;  // 0: no row has an adapter
   bool has_epilogue = false;
   uint32_t lora_modules = 0;
+  bool has_pieces = false;  // some segment goes in pieces
+  bool has_long = false;    // and some does not
 
   bool operator==(const DecodeShape&) const = default;
 };
@@ -91,6 +99,10 @@ struct DecodeShape {
 // Room for a shape's entries and logit biases; batches that need more have no shape.
 inline constexpr int32_t kEntriesARow = 2;
 inline constexpr int32_t kMaxShapeBiases = 1024;
+
+// Batches of fewer tokens have no pieces: their segments are so few that each is cut over many
+// blocks instead.
+inline constexpr int32_t kLeastPieceTokens = 32;
 
 // The smallest shape of the ladder that covers `rows`, or none: only rows of one token that sample
 // and want no logits have one.
@@ -100,7 +112,9 @@ std::optional<DecodeShape> decode_shape(std::span<const RowInput> rows, int32_t 
 // in flight owns its block, so growing never touches memory that a copy reads.
 class BatchStaging {
  public:
-  explicit BatchStaging(std::shared_ptr<device::Device> device) : device_(std::move(device)) {}
+  // lora_parts: ranks that share each adapter's lora_rank.
+  explicit BatchStaging(std::shared_ptr<device::Device> device, int32_t lora_parts = 1)
+      : device_(std::move(device)), lora_parts_(lora_parts) {}
 
   // Packs `rows` and enqueues the one copy on `stream`. Rows are reordered so that equal adapter
   // lists are neighbours; out_outputs is in the order of `rows`.
@@ -117,18 +131,23 @@ class BatchStaging {
   struct Layout;
   class Writer;
 
+  // Sorts rows into segments: those of many rows, rows without adapters, those of few rows.
   void sort_rows(std::span<const RowInput> rows);
-  Layout measure(std::span<const RowInput> rows) const;
+  // least_tokens: those that the batch will be padded to.
+  Layout measure(std::span<const RowInput> rows, int64_t least_tokens = 0) const;
   void reserve(uint64_t bytes, bool with_device_block);
-  int64_t write(std::span<const RowInput> rows, const Layout& layout, int32_t tokens_per_page,
+  int64_t write(std::span<const RowInput> rows, Layout& layout, int32_t tokens_per_page,
                 std::vector<RowOutput>& out_outputs);
   static Batch device_view(const uint8_t* base, const Layout& layout, int32_t modules_a_layer,
                            int64_t t_floats);
 
   std::shared_ptr<device::Device> device_;
+  int32_t lora_parts_;
   device::Buffer pinned_;
   device::Buffer on_device_;
   std::vector<int32_t> order_;  // packed row -> input row
+  std::vector<int32_t> sorted_;
+  std::vector<kernels::LoraPiece> pieces_;
 };
 
 }  // namespace slora::batch

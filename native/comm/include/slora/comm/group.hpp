@@ -14,9 +14,21 @@
 #include <vector>
 
 #include "slora/core/dtype.hpp"
+#include "slora/device/device.hpp"
 
 namespace slora::comm {
 
+inline constexpr int32_t kMaxGroupSize = 64;
+
+struct GroupOptions {
+  // How long an operation waits for a rank before it counts as lost; 1..86'400'000.
+  int32_t time_limit_ms = 30'000;
+  // Shared memory: what a rank hands to the others at once, rounded up to 64; a larger operand goes
+  // in pieces.
+  uint64_t piece_bytes = 1u << 20;
+};
+
+// Leaving is destruction: a rank that still needs this one then gets kRankLost.
 class Group {
  public:
   virtual ~Group() = default;
@@ -36,11 +48,18 @@ class Group {
   // data = data of rank `root`.
   virtual void broadcast(void* stream, void* data, uint64_t bytes, int32_t root) = 0;
 
+  // What event.synchronize() is, for an event behind collectives: ends with kRankLost within the
+  // time limit also where the device itself would wait for a lost rank for ever.
+  virtual void synchronize(device::Event& event);
+
   // ---- between the hosts: blocking, at most for the time limit
 
   virtual void barrier() = 0;
   // The root's message, on every rank.
   virtual void broadcast_message(std::vector<uint8_t>& message, int32_t root) = 0;
+  // The same for a root that may have nothing to say for hours: the others wait as long as the
+  // group lives. The root calls broadcast_message.
+  virtual void await_message(std::vector<uint8_t>& message, int32_t root) = 0;
   // Every rank's message in the order of ranks, on every rank.
   virtual std::vector<std::vector<uint8_t>> all_gather_messages(
       std::span<const uint8_t> message) = 0;

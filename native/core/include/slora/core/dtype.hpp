@@ -56,6 +56,23 @@ inline float f16_to_float(uint16_t value) {
   return float_from_bits(sign | bits_from_float(magnitude));
 }
 
+// Nearest even, subnormals included; too large becomes infinity, NaN stays NaN (quiet).
+inline uint16_t float_to_f16(float value) {
+  const uint32_t bits = bits_from_float(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7c00u);  // 65536 and above
+  if (magnitude < 0x38800000u) {  // below 2^-14: a multiple of 2^-24
+    // Adding 0.5 puts the value at a binary32 whose last bit is worth 2^-24, and the addition
+    // rounds as we need.
+    const float shifted = float_from_bits(magnitude) + 0.5f;
+    return static_cast<uint16_t>(sign | (bits_from_float(shifted) - 0x3f000000u));
+  }
+  const uint32_t rebased = magnitude - 0x38000000u;  // exponent bias 127 to 15
+  return static_cast<uint16_t>(sign | ((rebased + 0xfffu + ((rebased >> 13) & 1u)) >> 13));
+}
+
 inline float load_as_float(const void* data, DType dtype, int64_t idx) {
   switch (dtype) {
     case DType::kF32:

@@ -31,6 +31,7 @@ enum class Status : int32_t {
   kCancelled = -205,
   kDeviceLost = -301,
   kInternal = -302,
+  kRankLost = -303,
 };
 
 // One line of text with the value and the limit; never a newline.

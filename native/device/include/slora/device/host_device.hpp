@@ -53,7 +53,9 @@ class ThreadTeam {
   State* state_;
 };
 
-// What a command does when its turn comes. `params` points to the copy that the queue keeps.
+// What a command does when its turn comes. `params` points to the copy that the queue keeps. It may
+// throw core::Error: the stream keeps the first one, and whoever waits for the stream or for an
+// event recorded on it afterwards gets it. Commands behind it still run.
 using HostCommand = void (*)(const void* params, ThreadTeam& team);
 
 inline constexpr uint32_t kHostCommandParamsBytes = 384;

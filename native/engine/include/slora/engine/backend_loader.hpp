@@ -19,15 +19,17 @@ forward::Backend open_backend(BackendKind kind, int32_t device_idx, int32_t num_
 // "host avx512_bf16" or "sm_90": what describe() cannot know of the kernels.
 std::string backend_features(const forward::Backend& backend, const device::DeviceInfo& info);
 
-// What libslora_cuda.so exports as `slora_plugin_get`: its two tables, or null with a line of text
+// What libslora_cuda.so exports as `slora_plugin_get`: its tables, or null with a line of text
 // where no device answers. The versions must be this library's.
 struct PluginApi {
   uint32_t struct_size;
   uint32_t device_api_version;
   uint32_t kernel_api_version;
-  uint32_t reserved;
+  uint32_t comm_api_version;
   const device::DeviceApi* device_api;
   const kernels::KernelApi* kernel_api;
+  // Null or absent (struct_size) in a plugin without collectives between GPUs.
+  const comm::CommApi* comm_api;
 };
 using PluginGet = const PluginApi* (*)(char* out_message, uint64_t message_capacity);
 

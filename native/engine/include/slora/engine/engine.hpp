@@ -2,8 +2,14 @@
 //
 // One lock guards all state. submit, collect and the sequence calls come from one thread at a time;
 // adapters are loaded and unloaded from any. Waiting for the device happens without the lock.
+//
+// In a tensor-parallel group every rank runs an engine with its part of the model. Rank 0's is the
+// caller's and leads: it tells the others each change of state while it holds the lock, and they
+// make the same change (follower.hpp). The pools agree page by page, since all decisions follow
+// from state that is the same.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -14,6 +20,7 @@
 #include "slora/ablation/experiment.hpp"
 #include "slora/adapter/page_room.hpp"
 #include "slora/adapter/residency_cache.hpp"
+#include "slora/comm/recording_group.hpp"
 #include "slora/core/status.hpp"
 #include "slora/engine/model.hpp"
 #include "slora/engine/sequence.hpp"
@@ -30,6 +37,7 @@ struct EngineOptions {
   uint32_t max_batch_rows = 0;
   uint32_t max_context = 0;
   bool check_every_step = false;
+  int32_t num_pages = 0;  // > 0: what a group's ranks have agreed on, in place of pool_bytes
   adapter::EvictionKind eviction = adapter::EvictionKind::kDefault;
   ablation::ExperimentOptions experiment;
 };
@@ -70,7 +78,7 @@ struct AdapterOptions {
   uint32_t synthetic_lora_rank = 0;  // > 0: synthetic
   uint32_t synthetic_modules = 0;
   bool is_pinned = false;
-  std::shared_ptr<adapter::Adapter> image_of;  // set: the new adapter shares its content
+  uint64_t image_of_id = 0;  // not 0: the new adapter shares that one's content
 };
 
 struct AdapterState {
@@ -102,19 +110,33 @@ struct StepNeeds {
 };
 
 class GraphCache;
+struct Command;
+struct PackedAdapter;
+class HostBytes;
+struct ResultLayout;
 
 class Engine {
  public:
-  Engine(std::shared_ptr<Model> model, const EngineOptions& options);
+  // `group`: the rank's, if it is one of several; then options.num_pages is agreed.
+  Engine(std::shared_ptr<Model> model, const EngineOptions& options,
+         std::shared_ptr<comm::Group> group = nullptr);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
+
+  // Pages that an engine of these options would have on this rank. kInvalidArgument as the
+  // constructor.
+  static int32_t planned_pages(const Model& model, const EngineOptions& options);
 
   const Model& model() const { return *model_; }
   const memory::ArenaGeometry& geometry() const { return arena_.geometry(); }
   const EngineLimits& limits() const { return limits_; }
 
   PoolCounters counters() const;
+  // What this rank has sent to the others since the engine was made; all zero without a group.
+  comm::GroupTraffic traffic() const {
+    return group_ ? group_->traffic() : comm::GroupTraffic{};
+  }
   void page_owners(std::span<uint8_t> out_owners) const;
 
   // Throws kInternal naming the broken invariant, and poisons the engine.
@@ -148,8 +170,35 @@ class Engine {
   void set_pinned(adapter::Adapter& adapter, bool is_pinned);
   AdapterState adapter_state(const adapter::Adapter& adapter) const;
 
+  // ---- for Follower, which makes rank 0's changes on another rank
+
+  // Marks adapters resident, after waiting for their copies.
+  void settle(std::span<const uint64_t> adapter_ids);
+  std::unique_ptr<PackedAdapter> pack_adapter(const AdapterOptions& options,
+                                              model::LoadProgress* progress);
+  // Enters an adapter that all ranks have packed.
+  std::shared_ptr<adapter::Adapter> register_adapter(const AdapterOptions& options,
+                                                     PackedAdapter packed);
+  std::shared_ptr<adapter::Adapter> find_adapter(uint64_t adapter_id) const;
+  // Fails every later call, and the whole group. Never throws.
+  void give_up(core::Status status, const std::string& message) noexcept;
+
  private:
   struct Step;
+
+  bool leads() const { return group_ && group_->tp_rank() == 0; }
+  bool follows() const { return group_ && group_->tp_rank() != 0; }
+  // Rank 0, under the lock: tells the other ranks. Poisons the engine if they are gone.
+  void tell(Command command);
+  // Poisons the engine with the group's failure, if it has one.
+  void check_group();
+  std::shared_ptr<adapter::Adapter> load_adapter_on_all(const AdapterOptions& options,
+                                                        model::LoadProgress* progress);
+  // register_adapter, under the lock.
+  std::shared_ptr<adapter::Adapter> enter(const AdapterOptions& options, PackedAdapter packed);
+  int64_t packed_room(const Step& step) const;
+  void sample_logits(const batch::Batch& batch, const ResultLayout& layout);
+  forward::TensorParallel parallel() const { return {group_.get(), model_->shard}; }
 
   void throw_if_poisoned() const;
   [[noreturn]] void poison(core::Status status, const std::string& message);
@@ -172,11 +221,14 @@ class Engine {
   std::string broken_invariant() const;
   device::Buffer upload_wide(const adapter::AdapterSource& source, uint64_t bytes);
   device::Buffer upload_table(const std::vector<core::LoraModule>& modules);
+  std::shared_ptr<adapter::AdapterContent> content_of(uint64_t adapter_id) const;
   std::shared_ptr<adapter::AdapterContent> make_content(const AdapterOptions& options,
-                                                        model::LoadProgress* progress);
+                                                        model::LoadProgress* progress,
+                                                        HostBytes& out_host_bytes);
   Step& oldest() { return *steps_[oldest_ % steps_.size()]; }
 
   std::shared_ptr<Model> model_;
+  std::shared_ptr<comm::RecordingGroup> group_;  // null: not tensor parallel
   EngineLimits limits_;
   bool check_every_step_;
   uint64_t host_adapter_budget_;
@@ -196,7 +248,7 @@ class Engine {
   std::unordered_map<uint64_t, std::shared_ptr<adapter::Adapter>>
       adapters_;  // open, or held by a sequence
   uint64_t next_adapter_id_ = 1;
-  uint64_t host_adapter_bytes_ = 0;
+  std::atomic<uint64_t> host_adapter_bytes_{0};
 
   std::unordered_map<uint64_t, std::unique_ptr<Sequence>> sequences_;  // those the caller may name
   std::vector<std::unique_ptr<Sequence>> leaving_;                     // released, still in flight
@@ -220,6 +272,7 @@ class Engine {
   uint64_t num_plans_ = 0;
   uint64_t num_preemptions_ = 0;
   uint64_t num_tokens_ = 0;
+  uint64_t num_loads_ = 0;  // begun on a group
 };
 
 }  // namespace slora::engine

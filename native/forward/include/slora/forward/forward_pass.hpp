@@ -5,19 +5,30 @@
 #include <functional>
 
 #include "slora/batch/batch.hpp"
+#include "slora/comm/group.hpp"
 #include "slora/forward/backend.hpp"
 #include "slora/forward/model_weights.hpp"
 #include "slora/memory/arena.hpp"
 #include "slora/model/module_table.hpp"
+#include "slora/model/shard.hpp"
 
 namespace slora::forward {
 
-// What a pass reads of a loaded model. The model outlives the pass.
+// A rank's place in its tensor-parallel group. The group outlives the pass.
+struct TensorParallel {
+  comm::Group* group = nullptr;  // null: the rank is alone and has the whole model
+  model::ShardSpec shard;
+
+  bool exchanges_lora() const { return group && shard.lora_sharding == model::LoraSharding::kFull; }
+};
+
+// What a pass reads of a loaded model: the rank's part of it. The model outlives the pass.
 struct ModelView {
   const model::ModelConfig* config;
   const model::ModuleTable* modules;
   const ModelWeights* weights;
   bool is_tied;
+  const model::ModelConfig* whole_config;
 };
 
 // The history of every sequence slot, on the device.
@@ -33,15 +44,21 @@ class ForwardPass {
  public:
   // Takes the activations of max_batch_tokens tokens and the logits of max_outputs rows once.
   ForwardPass(Backend backend, ModelView model, const memory::Arena& arena, int32_t max_context,
-              int32_t max_batch_tokens, int32_t max_outputs);
+              int32_t max_batch_tokens, int32_t max_outputs, TensorParallel parallel = {});
 
-  // Makes room for `outputs` logits rows and `lora_t_floats` of intermediate. Only while nothing is
-  // in flight on the stream: it may replace the buffers.
-  bool needs_more_room(int32_t outputs, int64_t lora_t_floats) const;
-  void make_room(int32_t outputs, int64_t lora_t_floats);
+  struct Room {
+    int32_t outputs = 0;        // logits rows
+    int64_t lora_t_floats = 0;  // of the intermediate
+    // All ranks' packed shares of the intermediate; 0 unless parallel.exchanges_lora().
+    int64_t lora_packed_floats = 0;
+  };
+
+  // Only while nothing is in flight on the stream: it may replace the buffers.
+  bool needs_more_room(const Room& room) const;
+  void make_room(const Room& room);
 
   // Enqueues the whole pass. Afterwards logits() holds [num_outputs, V] in the order of
-  // batch.output_rows.
+  // batch.output_rows, on rank 0 of a group only.
   void run(device::Stream& stream, const batch::Batch& batch, const History& history,
            const LayerHook& before_layer = {});
 
@@ -55,8 +72,13 @@ class ForwardPass {
     int32_t module_idx[kernels::kMaxFusedModules] = {};
     int64_t out_dim[kernels::kMaxFusedModules] = {};
     int64_t column_offset[kernels::kMaxFusedModules] = {};
+    // What the rank's expand adds to, of the output: all of it, but for exchanged row-parallel
+    // ones.
+    int64_t expand_dim[kernels::kMaxFusedModules] = {};
+    int64_t expand_offset[kernels::kMaxFusedModules] = {};
     int64_t in_dim = 0;
     uint32_t module_mask = 0;
+    bool fits_pieces = true;  // its dimensions are what kernels::LoraPiece needs
   };
 
   const LoraGroup& group(model::MatrixKind kind) const {
@@ -66,6 +88,10 @@ class ForwardPass {
   void attention_half(void* stream, const batch::Batch& batch, int32_t layer_idx);
   void mlp_half(void* stream, const batch::Batch& batch, int32_t layer_idx);
   void head(void* stream, const batch::Batch& batch);
+  // x [num_tokens, H] becomes its sum over the group.
+  void sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x);
+  void gather_logits(void* stream, const batch::Batch& batch);
+  float* own_logits(const batch::Batch& batch) const;
   void norm(void* stream, const float* weight, const void* delta, void* y,
             const int32_t* row_indices, int32_t num_rows);
   // Norms delta_ in place, if the model has a norm before the sum into the residual.
@@ -75,8 +101,12 @@ class ForwardPass {
   // y = x W^T, then each segment's adapters on top.
   void linear(void* stream, const batch::Batch& batch, model::MatrixKind kind, int32_t layer_idx,
               const void* x, int64_t x_stride, void* y);
+  kernels::LoraBatch lora_batch(const batch::Batch& batch, const LoraGroup& group) const;
   void lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
                    int32_t layer_idx, const void* x, int64_t x_stride);
+  // Gives every rank the whole intermediate that its expand reads.
+  void lora_exchange(void* stream, const batch::Batch& batch, model::MatrixKind kind,
+                     int32_t layer_idx);
   void lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
                    int32_t layer_idx, void* y, int64_t y_stride);
   void lora_epilogue(void* stream, const batch::Batch& batch, const LoraGroup& group,
@@ -84,14 +114,16 @@ class ForwardPass {
   void lora_embed(void* stream, const batch::Batch& batch, const kernels::EmbedParams& base);
   void lora_head(void* stream, const batch::Batch& batch, const kernels::GemmParams& base);
   device::Buffer activations(int64_t rows, int64_t columns) const;
+  device::Buffer upload(const void* source, uint64_t bytes) const;
 
   Backend backend_;
   ModelView model_;
   const memory::Arena& arena_;
+  TensorParallel parallel_;
   core::DType activation_dtype_;
   LoraGroup groups_[6];
-  int32_t max_outputs_;
-  int64_t lora_t_floats_ = 0;
+  Room room_;
+  int64_t widest_vocab_part_ = 0;  // logits of the rank that has most of them
 
   device::Buffer rope_table_;
   device::Buffer residual_;   // [T, H]
@@ -103,7 +135,10 @@ class ForwardPass {
   device::Buffer
       delta_;  // [T, H] output of o or down, added to the residual by the norm that follows
   device::Buffer lora_t_;
-  device::Buffer logits_;  // [outputs, V] fp32
+  device::Buffer lora_packed_;
+  device::Buffer logits_;         // [outputs, V] fp32
+  device::Buffer logit_parts_;    // [ranks, outputs, part of V] fp32, of a group
+  device::Buffer vocab_offsets_;  // int64 [ranks + 1], of a group
   device::Buffer workspace_;
   device::Buffer attention_workspace_;
 };

@@ -29,7 +29,7 @@ class ModelWeights final : public model::WeightSink {
 
   void allocate(model::MatrixId id, int64_t n, int64_t k) override;
   void pack(model::MatrixId id, int64_t row_offset, const model::TensorRef& rows) override;
-  void fill(model::MatrixId id, uint64_t seed, float stddev) override;
+  void fill(model::MatrixId id, uint64_t seed, float stddev, const model::FillPart& part) override;
   void set_vector(model::VectorId id, std::span<const float> values) override;
 
  private:

@@ -27,6 +27,10 @@ void run_lora_embed(const LoraEmbedParams& params, device::ThreadTeam& team);
 void run_lora_head(const LoraHeadParams& params, device::ThreadTeam& team);
 void run_head_norm(const HeadNormParams& params, device::ThreadTeam& team);
 void run_softcap(const SoftcapParams& params, device::ThreadTeam& team);
+void run_gather_columns(const GatherColumnsParams& params, device::ThreadTeam& team);
+void run_append_tokens(const AppendTokensParams& params, device::ThreadTeam& team);
+void run_lora_pack(const LoraExchangeParams& params, device::ThreadTeam& team);
+void run_lora_unpack(const LoraExchangeParams& params, device::ThreadTeam& team);
 void run_sample(const SampleParams& params, device::ThreadTeam& team);
 
 // Semantics  out[v] = the probability of drawing v for params.rows[row_idx], after all processors;

@@ -20,7 +20,7 @@
 
 namespace slora::kernels {
 
-inline constexpr uint32_t kKernelApiVersion = 3;
+inline constexpr uint32_t kKernelApiVersion = 4;
 
 using core::DType;
 using core::WideModule;
@@ -46,8 +46,11 @@ struct WeightPackParams {
   int64_t src_row_stride;
 };
 
-// Semantics  dst[n, k] ~ N(0, stddev), the same numbers for the same seed on every backend and
-// dtype (before rounding): a counter-based generator of (seed, n * K + k).
+// Semantics  dst[row_offset + i, c] ~ N(0, stddev) for i < num_rows, the same numbers for the same
+// seed on every backend and dtype (before rounding): a counter-based generator of (seed,
+// (source_row
+// + i) * source_k + source_column + c), the element's place in a matrix of which dst holds a part.
+// num_rows 0: all of dst, which is that matrix itself.
 struct WeightFillParams {
   void* dst;
   DType dtype;
@@ -55,13 +58,19 @@ struct WeightFillParams {
   int64_t k;
   uint64_t seed;
   float stddev;
+  int64_t row_offset = 0;
+  int64_t num_rows = 0;
+  int64_t source_row = 0;
+  int64_t source_column = 0;
+  int64_t source_k = 0;
 };
 
 // ---- base model
 // --------------------------------------------------------------------------------------------------
 
-// Semantics  out[t, :] = scale * W[token(t), :], token(t) = history[token_slot[t] * history_stride
-// + token_position[t]] A token id outside [0, V) cannot occur: ids are checked where they enter.
+// Semantics  out[t, :] = scale * W[token(t) - vocab_begin, :], token(t) = history[token_slot[t] *
+// history_stride + token_position[t]]; zeros if is_shard and W has no such row. Otherwise a token
+// id outside [0, V) cannot occur: ids are checked where they enter.
 struct EmbedParams {
   const void* weight;  // packed [V, H]
   DType weight_dtype;
@@ -74,7 +83,9 @@ struct EmbedParams {
   const int32_t* token_position;  // [T]
   int32_t num_tokens;
   float scale;
-  void* out;  // [T, H]
+  void* out;                // [T, H]
+  int64_t vocab_begin = 0;  // token id of W's first row
+  bool is_shard = false;    // W holds a part of the vocabulary
 };
 
 // Semantics  if delta: residual[t] += delta[t].  y[i] = residual[row(i)] *
@@ -189,6 +200,9 @@ struct AttentionParams {
   int32_t max_row_tokens = 0;  // tokens of one row of this batch; 0: not known
   int32_t max_context = 0;     // positions of one sequence; 0: page_table_stride pages
   void* workspace = nullptr;   // attention_workspace_bytes(...)
+  // Rows of more than one token and their tokens, which shape the launch; -1: not known.
+  int32_t num_long_rows = -1;
+  int32_t num_long_tokens = 0;
 };
 
 enum class Activation : int32_t { kSilu = 0, kGeluTanh = 1 };
@@ -212,7 +226,8 @@ struct LoraEntry {
   float weight;
   int64_t t_offset;  // floats: the entry's part of the intermediate
   int32_t t_stride;  // floats a row: the adapter's largest lora_rank
-  int32_t reserved;
+  // Floats of one fused module before the entry's in a packed share (LoraExchangeParams).
+  int32_t gather_offset;
 };
 
 struct LoraAdapterRef {
@@ -220,6 +235,24 @@ struct LoraAdapterRef {
   int32_t page_offset;              // into LoraBatch::pages: the adapter's pages in order
   int32_t reserved;
   const WideModule* wide = nullptr;  // [2] embedding, head; null: neither
+};
+
+// A segment of few rows, or (shrink) at most kPieceRanks ranks of one entry of it, as one unit of
+// work that names all it needs: a large decode batch has hundreds, and looking each up through the
+// tables would take longer than reading its weights.
+inline constexpr int32_t kPieceTokens = 4;  // rows of a segment that goes in pieces
+inline constexpr int32_t kPieceRanks = 16;
+struct alignas(16) LoraPiece {
+  const core::LoraModule* modules;  // of the (first) entry's adapter
+  int64_t t_offset;                 // of the (first) entry
+  int32_t page_offset;              // of its adapter
+  int32_t t_stride;
+  float weight;
+  int32_t first_token;
+  int32_t num_rows;    // of the segment, 1..kPieceTokens
+  int32_t rank_begin;  // shrink: ranks [rank_begin, rank_begin + kPieceRanks)
+  int32_t entry_begin;
+  int32_t entry_end;  // expand: entries after the first are looked up
 };
 
 // The adapters of one batch, cut into segments. Rows without an adapter are in no segment and cost
@@ -240,6 +273,19 @@ struct LoraBatch {
   int32_t num_tokens = 0;          // of the whole batch, rows without adapters included
   int32_t max_segment_tokens = 0;  // tokens of one segment
   int32_t max_lora_rank = 0;       // of any module of any adapter in the batch
+  // Segments of at most kPieceTokens rows, once more, in pieces and most bytes first; a backend may
+  // take them instead. They are given only where every dimension and the page are a multiple of
+  // 8 elements, and no row of A or B is longer than a page. max_..: bounds as above; 0: there are
+  // none. Then segments of more rows, which come first, are num_long_segments with num_long_tokens
+  // rows, or unknown (-1).
+  const LoraPiece* shrink_pieces = nullptr;
+  const LoraPiece* expand_pieces = nullptr;
+  const int32_t* num_pieces = nullptr;  // [2] shrink, expand
+  int32_t max_shrink_pieces = 0;
+  int32_t max_expand_pieces = 0;
+  int32_t num_long_segments = -1;
+  int32_t num_long_tokens = 0;
+  int32_t min_segment_tokens = 0;  // segments of fewer rows are passed over
 };
 
 // MBGMV / MBGMM, first half.
@@ -326,6 +372,7 @@ struct LoraMergeParams {
 // wide[0]:
 //   if m has a row for the token: out[t] = scale * row
 //   out[t] += scale * weight * m.scale * sum_r m.a[token, r] * m.b[r, :]
+// A part of the vocabulary counts its tokens from vocab_begin and passes over those of others.
 struct LoraEmbedParams {
   LoraBatch batch;
   DType activation_dtype;
@@ -337,6 +384,8 @@ struct LoraEmbedParams {
   int64_t hidden_size;
   float scale;  // EmbedParams::scale
   void* out;    // [T, H]
+  int64_t vocab_begin = 0;
+  int64_t vocab_size = INT64_MAX;  // of the part
 };
 
 // Semantics  for each row of a segment, entries in order, with the entry's WideModule m = wide[1]:
@@ -400,6 +449,56 @@ struct SampleParams {
   void* workspace;          // sample_workspace_bytes(num_rows, V)
 };
 
+// ---- tensor parallel
+// --------------------------------------------------------------------------------------------------
+
+// The collectives themselves are comm's; these bring what they carry into one run and out of it.
+
+// Semantics  out[i, offsets[p] + c] = in[p * part_stride + i * width_p + c], c < width_p =
+// offsets[p + 1] - offsets[p]: matrices cut by columns, side by side again. fp32.
+struct GatherColumnsParams {
+  const float* in;  // [num_parts, part_stride]
+  int64_t part_stride;
+  const int64_t* offsets;  // [num_parts + 1]
+  int32_t num_parts;
+  int32_t num_rows;
+  float* out;  // [num_rows, out_stride]
+  int64_t out_stride;
+};
+
+// Semantics  history[rows[i].history_slot, rows[i].history_tokens] = tokens[i], where
+// rows[i].logits_row >= 0: what sample() does besides sampling.
+struct AppendTokensParams {
+  const SampleRow* rows;  // [num_rows]
+  int32_t num_rows;
+  const int32_t* tokens;  // [num_rows]
+  int32_t* history;
+  int64_t history_stride;
+};
+
+// The intermediate of a batch as a collective carries it: without the holes of fused modules that
+// are not there, and `parts` ranks' shares of lora_rank one after another. Entry e, module j of
+// num_fused, row i of its segment, r < lora_rank, c = ceil(t_stride / parts):
+//   rank p holds r in [R p / parts, R (p + 1) / parts), R the module's lora_rank, and of these r' =
+//   r - R p / parts is at
+//   packed[p * part_stride + num_fused * first_e + (j * rows_in_segment + i) * c + r'],
+// first_e the sum over the entries before e of rows_in_segment * c, kept in
+// LoraEntry::gather_offset if parts > 1; with parts 1 it is t_offset / kMaxFusedModules.
+struct LoraExchangeParams {
+  LoraBatch batch;
+  float* t;
+  float* packed;
+  int64_t part_stride;
+  int32_t layer_idx;  // of the module table of expand, which has whole lora_ranks
+  int32_t parts;      // tensor-parallel ranks that share a lora_rank; 1: all hold all of it
+  int32_t part;       // pack: whose share t holds, at r' of each row
+  int32_t num_fused;
+  int32_t module_idx[kMaxFusedModules];
+  DType page_dtype;  // with in_dim and t_stride, the shrink's: how many partial sums t holds
+  int64_t in_dim;
+  int64_t t_stride;
+};
+
 struct KernelApi {
   uint32_t struct_size;
   uint32_t api_version;
@@ -435,6 +534,13 @@ struct KernelApi {
   // fewest tokens; host: 1.
   int32_t (*lora_partials)(int64_t num_tokens);
   uint64_t (*attention_workspace_bytes)(int64_t num_tokens, int32_t num_heads, int32_t head_size);
+
+  int32_t (*gather_columns)(void* stream, const GatherColumnsParams* params);
+  int32_t (*append_tokens)(void* stream, const AppendTokensParams* params);
+  // packed's share `part` = t, partial sums added, in order; elements that no rank holds are zero.
+  int32_t (*lora_pack)(void* stream, const LoraExchangeParams* params);
+  // t = packed's shares, one sum each: an expand after it takes t_stride 0.
+  int32_t (*lora_unpack)(void* stream, const LoraExchangeParams* params);
 
   // ---- of experiments (native/ablation) alone; null where a backend lacks them
 

@@ -32,6 +32,19 @@ std::vector<double> lora_head(const LoraHeadParams& params, int64_t num_outputs)
 // q and k after the norm, the rest as it was: [T, row_stride].
 std::vector<double> head_norm(const HeadNormParams& params);
 
+std::vector<float> gather_columns(const GatherColumnsParams& params);  // [num_rows, V]
+
+// Element r of a row of t (which begins at t_row), where it lies in the packed form, which rank
+// holds it, and as which of its own ranks.
+struct LoraExchangeElement {
+  int32_t part;
+  int64_t r_in_part;
+  int64_t t_row;
+  int64_t r;
+  int64_t packed;
+};
+std::vector<LoraExchangeElement> lora_exchange(const LoraExchangeParams& params);
+
 // The distribution after all processors.
 std::vector<double> sample_distribution(const SampleParams& params, int32_t row_idx);
 

@@ -8,6 +8,7 @@
 
 #include "slora/model/config.hpp"
 #include "slora/model/safetensors.hpp"
+#include "slora/model/shard.hpp"
 
 namespace slora::model {
 
@@ -28,15 +29,29 @@ struct VectorId {
 // Rows [row_offset, row_offset + tensor.shape[0]) of a packed matrix.
 struct WeightSource {
   int64_t row_offset;
-  TensorRef tensor;  // [rows, K]
+  TensorRef tensor;  // [rows, K of the whole matrix]
+};
+
+// Where rows [row_offset, row_offset + num_rows) of a packed matrix lie in the whole model's: from
+// row `whole_row` and column `whole_column` of a matrix of whole_k columns.
+struct FillPart {
+  int64_t row_offset;
+  int64_t num_rows;
+  int64_t whole_row;
+  int64_t whole_column;
+  int64_t whole_k;
 };
 
 struct MatrixPlan {
   MatrixId id;
-  int64_t n;
+  int64_t n;  // of the rank's part
   int64_t k;
   std::vector<WeightSource>
-      sources;  // cover [0, n) without hole or overlap; empty in a synthetic plan
+      sources;               // cover [0, n) without hole or overlap; empty in a synthetic plan
+  int64_t column_begin = 0;  // first column of the sources that the rank holds
+  int64_t whole_n = 0;       // rows and columns of the whole model's matrix
+  int64_t whole_k = 0;
+  std::vector<FillPart> parts = {};  // cover [0, n) likewise
 };
 
 struct VectorPlan {
@@ -51,8 +66,8 @@ struct WeightPlan {
   std::vector<MatrixPlan>
       matrices;  // embedding, then layer by layer, then the head if it is not tied
   std::vector<VectorPlan> vectors;
-  uint64_t num_parameters = 0;  // each once: a tied head counts with the embedding
-  uint64_t source_bytes = 0;    // what a load reads; progress counts in these
+  uint64_t num_parameters = 0;  // of the whole model, each once: a tied head is the embedding
+  uint64_t source_bytes = 0;    // what a load of the rank's part reads; progress counts in these
   bool is_tied = false;         // the head is the embedding matrix; there is no kHead matrix
   float synthetic_stddev = 0;
 };
@@ -66,8 +81,9 @@ class WeightSink {
   // Rows [row_offset, row_offset + rows.shape[0]). `rows.data` is valid as long as the
   // plan.
   virtual void pack(MatrixId id, int64_t row_offset, const TensorRef& rows) = 0;
-  // A synthetic matrix, whole: N(0, stddev) by `seed`, which differs for each matrix.
-  virtual void fill(MatrixId id, uint64_t seed, float stddev) = 0;
+  // Rows of a synthetic matrix: N(0, stddev) by `seed`, which differs for each matrix, and by the
+  // elements' places in the whole model's matrix.
+  virtual void fill(MatrixId id, uint64_t seed, float stddev, const FillPart& part) = 0;
   // `values` is valid during the call only.
   virtual void set_vector(VectorId id, std::span<const float> values) = 0;
 };
@@ -88,10 +104,12 @@ VectorKind bias_kind(MatrixKind group);
 // Matches the checkpoint with the architecture's row. kFormat naming the tensor that is missing or
 // has another shape; kUnsupported naming a tensor that the row has no place for (it would change
 // the result); kFormat likewise if two places hold the head of a tied model and differ.
-WeightPlan plan_weights(const ModelConfig& config, const TensorSet& tensors);
+// `config` is the whole model's, the plan that of the rank's part.
+WeightPlan plan_weights(const ModelConfig& config, const TensorSet& tensors,
+                        const ShardSpec& shard = {});
 
 // The same matrices without files.
-WeightPlan plan_synthetic_weights(const ModelConfig& config);
+WeightPlan plan_synthetic_weights(const ModelConfig& config, const ShardSpec& shard = {});
 
 // Carries a plan out, matrix by matrix. kFormat naming a tensor with NaN or infinity; kCancelled if
 // `progress` (may be null) says stop.

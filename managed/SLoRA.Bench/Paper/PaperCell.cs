@@ -1,0 +1,10 @@
+// One measured cell of the comparison table.
+using SLoRA.Bench.Results;
+
+namespace SLoRA.Bench.Paper;
+
+/// What a cell measures; equal keys are the same cell.
+internal sealed record PaperKey(string Set, int Adapters, string Mode, double Rate, double Seconds);
+
+/// Run: which start of the command measured it. A control is measured anew in each run, to see what the runs differ by.
+internal sealed record PaperCell(PaperKey Key, int Run, bool IsControl, ReplayReport Report);

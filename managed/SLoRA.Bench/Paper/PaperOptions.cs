@@ -1,0 +1,67 @@
+// Which cells of the comparison table are wanted, and how they are measured.
+using SLoRA.Bench.Adapters;
+using SLoRA.Bench.Replay;
+using SLoRA.Bench.Traces;
+
+namespace SLoRA.Bench.Paper;
+
+internal sealed record PaperOptions
+{
+    private const int ControlAdapters = 5;
+
+    public IReadOnlyList<string> Sets { get; init; } = ["S1", "S2"];
+
+    public IReadOnlyList<int> Adapters { get; init; } = [1, 5, 100, 1000, 2000];
+
+    public IReadOnlyList<string> Modes { get; init; } = [BenchModes.Default];
+
+    public double Rate { get; init; } = 60;
+
+    public double Seconds { get; init; } = 60;
+
+    /// Stop every cell at the window's end; otherwise only those of other modes than the default stop there.
+    public bool StopsAll { get; init; }
+
+    public uint Modules { get; init; } = AdapterSet.Attention;
+
+    public int DistinctImages { get; init; } = 512;
+
+    public ReplayOptions Replay { get; init; } = new();
+
+    /// 0: no limit.
+    public double BudgetSeconds { get; init; }
+
+    public IEnumerable<PaperKey> Keys =>
+        from mode in Modes from set in Sets from adapters in Adapters.Order() select new PaperKey(set, adapters, mode, Rate, Seconds);
+
+    /// Measured first in each run.
+    public PaperKey Control => new(Sets[0], ControlAdapters, BenchModes.Default, Rate, Seconds);
+
+    public AdapterSet SetOf(string name) => new(name, Math.Max(ControlAdapters, Adapters.Max()), AdapterSet.Paper[name], Modules, DistinctImages);
+
+    public static Trace TraceOf(PaperKey key) => TraceGenerator.Generate(new TraceSpec(key.Adapters, key.Rate, key.Seconds));
+
+    /// Prompt and output of the longest request of any cell.
+    public static int LongestTokens => 2 * new TraceSpec(1, 1, 1).LongestTokens;
+
+    /// Throws ArgumentException with the value and what it may be.
+    public void Validate()
+    {
+        if (Sets.FirstOrDefault(set => !AdapterSet.Paper.ContainsKey(set)) is { } unknown)
+        {
+            throw new ArgumentException($"there is no set '{unknown}'; the sets are {string.Join(", ", AdapterSet.Paper.Keys)}");
+        }
+
+        if (Sets.Count == 0 || Adapters.Count == 0 || Modes.Count == 0)
+        {
+            throw new ArgumentException("a table needs a set, a number of adapters and a mode");
+        }
+
+        foreach (var mode in Modes)
+        {
+            BenchModes.Apply(mode, new SLoRAOptions());
+        }
+
+        new TraceSpec(Adapters.Min(), Rate, Seconds).Validate();
+    }
+}

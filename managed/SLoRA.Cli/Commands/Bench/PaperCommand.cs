@@ -1,0 +1,131 @@
+// slora bench paper: the paper's comparison table for a model shape and this card.
+using System.CommandLine;
+using System.Globalization;
+using SLoRA.Bench.Adapters;
+using SLoRA.Bench.Models;
+using SLoRA.Bench.Paper;
+using SLoRA.Bench.Replay;
+using SLoRA.Bench.Reports;
+using SLoRA.Bench.Results;
+using SLoRA.Cli.Display;
+using Spectre.Console;
+
+namespace SLoRA.Cli.Commands.Bench;
+
+internal static class PaperCommand
+{
+    public static Command Create()
+    {
+        var engine = new BenchEngineArguments(withSet: false);
+        var sets = new Option<string>("--sets") { Description = $"Adapter sets: some of {string.Join(",", AdapterSet.Paper.Keys)}.", DefaultValueFactory = _ => "S1,S2" };
+        var counts = new Option<string>("--n") { Description = "Numbers of adapters.", DefaultValueFactory = _ => "1,5,100,1000,2000" };
+        var modes = new Option<string>("--modes") { Description = $"Some of {string.Join(",", BenchModes.Names)}.", DefaultValueFactory = _ => BenchModes.Default };
+        var rate = new Option<double>("--rate") { Description = "Requests a second; 60 saturates, the paper has 10.", DefaultValueFactory = _ => 60 };
+        var seconds = new Option<double>("--seconds") { Description = "Seconds of each trace.", DefaultValueFactory = _ => 60 };
+        var window = new Option<bool>("--window") { Description = "Stop every cell when the window ends, the default mode's too." };
+        var distinct = new Option<int>("--distinct") { Description = "Different images of a set; 0: all differ.", DefaultValueFactory = _ => 512 };
+        var resume = new Option<string>("--resume") { Description = "File of the table: what it has is kept, what it lacks is measured.", DefaultValueFactory = _ => "paper.json" };
+        var budget = new Option<double>("--budget-seconds") { Description = "Stop before the cell that would go past this; 0: no limit." };
+        var html = new Option<string?>("--html") { Description = "File for the table with plots." };
+        var command = new Command("paper", "Measures the paper's comparison table, over as many runs as it takes.") { sets, counts, modes, rate, seconds, window, distinct, resume, budget, html };
+        engine.AddTo(command);
+        command.SetAction(async (parsed, ct) =>
+        {
+            var options = new PaperOptions
+            {
+                Sets = Split(parsed.GetValue(sets)!),
+                Adapters = [.. Split(parsed.GetValue(counts)!).Select(ReadCount)],
+                Modes = Split(parsed.GetValue(modes)!),
+                Rate = parsed.GetValue(rate),
+                Seconds = parsed.GetValue(seconds),
+                StopsAll = parsed.GetValue(window),
+                Modules = engine.Modules(parsed),
+                DistinctImages = parsed.GetValue(distinct),
+                BudgetSeconds = parsed.GetValue(budget),
+            };
+            return await RunAsync(options, () => engine.Read(parsed, PaperOptions.LongestTokens), parsed.GetValue(resume)!, parsed.GetValue(html), ct).ConfigureAwait(false);
+        });
+        return command;
+    }
+
+    private static string[] Split(string text) => text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+
+    private static int ReadCount(string text) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var count) && count >= 1 ? count : throw new ArgumentException($"--n has '{text}'; it must be numbers of at least 1 such as 1,5,100");
+
+    private static async Task<int> RunAsync(PaperOptions options, Func<SLoRAOptions> engine, string path, string? html, CancellationToken ct)
+    {
+        try
+        {
+            var run = new PaperRun(options, engine, path, new Display());
+            await using (run.ConfigureAwait(false))
+            {
+                var (table, missing) = await run.RunAsync(ct).ConfigureAwait(false);
+                Print(table);
+                Console.Error.WriteLine(missing == 0 ? $"{path} is complete" : $"{path} lacks {missing} cells: run the same command again");
+                if (html is not null && table.Cells.Count > 0)
+                {
+                    HtmlReport.Write([.. table.Cells.Select(cell => cell.Report)], html);
+                }
+            }
+
+            return 0;
+        }
+        finally
+        {
+            SyntheticModels.CleanUp();
+        }
+    }
+
+    private static void Print(PaperTable table)
+    {
+        var shown = Tables.Create("set", "mode", "adapters", "run", "requests/s", "bound", "of bound", "over n = 5", "paper's", "window tokens/s", "ms/token", "first token p50, s", "loads", "largest decode batch");
+        foreach (var cell in table.Cells)
+        {
+            shown.AddRow(RowOf(cell, table));
+        }
+
+        Tables.Print(shown);
+    }
+
+    private static string[] RowOf(PaperCell cell, PaperTable table)
+    {
+        var (key, report) = (cell.Key, cell.Report);
+        var first = table.Cells.FirstOrDefault(other => other.Key == key with { Adapters = 5 })?.Report;
+        var relative = first is null ? "" : F(RateOf(report) / RateOf(first), 3);
+        return
+        [
+            key.Set, key.Mode, F(key.Adapters, 0), F(cell.Run, 0) + (cell.IsControl ? " control" : ""), F(RateOf(report), 2),
+            report.Bound is null ? "" : F(report.Results.Stopped > 0 ? report.Bound.Window.RequestsPerSecond : report.Bound.RequestsPerSecond, 2),
+            report.ShareOfBound is { } share ? F(100 * share, 1) + " %" : "",
+            relative,
+            PublishedCurve.At(key.Set, key.Adapters) is { } published ? F(published, 3) : "",
+            F(report.Results.Window.OutputTokensPerSecond, 0), F(1000 * report.Results.TimePerToken.Mean, 2), F(report.Results.FirstToken.P50, 2),
+            F(report.Engine?.AdapterLoads ?? 0, 0), F(report.Engine?.LargestDecodeBatch ?? 0, 0),
+        ];
+    }
+
+    // A stopped cell has no drain: its window stands for it.
+    private static double RateOf(ReplayReport report) => report.Results.Stopped > 0 ? report.Results.Window.RequestsPerSecond : report.Results.RequestsPerSecond;
+
+    private static string F(double value, int digits) => value.ToString("F" + digits.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+
+    private sealed class Display : IPaperDisplay
+    {
+        public Task LoadAsync(Func<IProgress<LoadProgress>, Task> load) => LoadDisplay.RunAsync(async progress =>
+        {
+            await load(progress).ConfigureAwait(false);
+            return true;
+        });
+
+        public Task<ReplayReport> ReplayAsync(PaperKey key, Func<IProgress<ReplayProgress>, Task<ReplayReport>> replay) =>
+            ReplayDisplay.RunAsync(PaperOptions.TraceOf(key), replay);
+
+        public void Show(PaperCell cell)
+        {
+            var (key, report) = (cell.Key, cell.Report);
+            var share = report.ShareOfBound is { } of ? $", {F(100 * of, 1)} % of the bound" : "";
+            Console.Error.WriteLine($"{key.Set} n={key.Adapters} {key.Mode}: {F(RateOf(report), 2)} requests/s{share}, {F(report.Results.Window.OutputTokensPerSecond, 0)} tokens/s in the window");
+        }
+    }
+}
