@@ -89,7 +89,7 @@ public static class AbiLayout
         new("slora_worker_options", "num_threads", 60, 4),
         new("slora_worker_options", "join_ms", 64, 4),
         new("slora_worker_options", "limit_ms", 68, 4),
-        new("slora_engine_options", null, 0, 56),
+        new("slora_engine_options", null, 0, 72),
         new("slora_engine_options", "struct_size", 0, 4),
         new("slora_engine_options", "tokens_per_page", 4, 4),
         new("slora_engine_options", "pool_bytes", 8, 8),
@@ -101,7 +101,10 @@ public static class AbiLayout
         new("slora_engine_options", "check_every_step", 40, 1),
         new("slora_engine_options", "reserved0", 41, 7),
         new("slora_engine_options", "eviction_policy", 48, 4),
-        new("slora_engine_options", "reserved1", 52, 4),
+        new("slora_engine_options", "experiment_memory", 52, 4),
+        new("slora_engine_options", "experiment_lora", 56, 4),
+        new("slora_engine_options", "experiment_concurrency", 60, 4),
+        new("slora_engine_options", "experiment_mean_adapter_bytes", 64, 8),
         new("slora_engine_geometry", null, 0, 56),
         new("slora_engine_geometry", "struct_size", 0, 4),
         new("slora_engine_geometry", "tokens_per_page", 4, 4),
@@ -406,7 +409,10 @@ public static class AbiLayout
             rows.Add(new("slora_engine_options", "check_every_step", (ulong)((byte*)&value.CheckEveryStep - start), (ulong)sizeof(byte)));
             rows.Add(new("slora_engine_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray7)));
             rows.Add(new("slora_engine_options", "eviction_policy", (ulong)((byte*)&value.EvictionPolicy - start), (ulong)sizeof(int)));
-            rows.Add(new("slora_engine_options", "reserved1", (ulong)((byte*)&value.Reserved1 - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_engine_options", "experiment_memory", (ulong)((byte*)&value.ExperimentMemory - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_engine_options", "experiment_lora", (ulong)((byte*)&value.ExperimentLora - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_engine_options", "experiment_concurrency", (ulong)((byte*)&value.ExperimentConcurrency - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_engine_options", "experiment_mean_adapter_bytes", (ulong)((byte*)&value.ExperimentMeanAdapterBytes - start), (ulong)sizeof(ulong)));
         }
 
         {

@@ -115,6 +115,34 @@ public enum NativeEvictionPolicy : int
     Cost = 2,
 }
 
+/// <summary>How an experiment shares memory.</summary>
+public enum NativeExperimentMemory : int
+{
+    /// <summary>the engine's own: KV and adapters take each other's pages</summary>
+    Unified = 0,
+    /// <summary>
+    /// Adapters in a fixed contiguous region, each in one piece by first fit; KV in the rest. The region is
+    /// experiment_mean_adapter_bytes in whole pages times experiment_concurrency, at most nine tenths of the pool.
+    /// Counters count it as adapter pages, used or not.
+    /// </summary>
+    Split = 1,
+}
+
+/// <summary>How an experiment computes LoRA.</summary>
+public enum NativeExperimentLora : int
+{
+    /// <summary>the engine's own kernels, in place</summary>
+    Paged = 0,
+    /// <summary>batched products over gathered, padded tensors; one adapter a sequence</summary>
+    Padded = 1,
+    /// <summary>
+    /// Merged into the model's weights, of which a copy is kept: the base's bits come back by copying. A plan's rows
+    /// all have the same adapter, or none; an adapter has updates of linear modules alone and weight 1. The model
+    /// serves no other engine meanwhile.
+    /// </summary>
+    Merged = 2,
+}
+
 /// <summary>Whose a page is.</summary>
 public enum NativePageOwner : int
 {

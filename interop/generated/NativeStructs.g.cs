@@ -279,8 +279,14 @@ public partial struct NativeEngineOptions
     public ByteArray7 Reserved0;
     /// <summary><see cref="NativeEvictionPolicy"/></summary>
     public int EvictionPolicy;
-    /// <summary><c>reserved1</c></summary>
-    public uint Reserved1;
+    /// <summary><see cref="NativeExperimentMemory"/></summary>
+    public int ExperimentMemory;
+    /// <summary><see cref="NativeExperimentLora"/></summary>
+    public int ExperimentLora;
+    /// <summary>split memory: adapters at a time, 1..65536</summary>
+    public uint ExperimentConcurrency;
+    /// <summary>split memory: of one image, &gt;= 1</summary>
+    public ulong ExperimentMeanAdapterBytes;
 
     /// <summary><c>SLORA_ENGINE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>

@@ -67,6 +67,7 @@ internal static class EngineLoader
                 Resolvers = resolvers,
                 Info = Describe(options, native, library),
                 Scheduler = options.Scheduler,
+                Experiment = options.Experiment,
                 Time = time,
                 Loggers = loggers,
             });
@@ -124,6 +125,12 @@ internal static class EngineLoader
         sizes.MaxBatchTokens = (uint)options.Scheduler.MaxBatchTokens;
         sizes.MaxBatchRows = (uint)options.Scheduler.MaxBatchRows;
         sizes.EvictionPolicy = (int)options.Memory.Eviction;
+        var experiment = options.Experiment;
+        var rows = options.Scheduler.MaxBatchRows > 0 ? options.Scheduler.MaxBatchRows : options.Scheduler.MaxSequences > 0 ? options.Scheduler.MaxSequences : 256;
+        sizes.ExperimentMemory = (int)experiment.Memory;
+        sizes.ExperimentLora = (int)experiment.Lora;
+        sizes.ExperimentConcurrency = (uint)(experiment.Concurrency > 0 ? experiment.Concurrency : rows);
+        sizes.ExperimentMeanAdapterBytes = (ulong)experiment.MeanAdapterBytes;
         sizes.CheckEveryStep = options.Native.CheckEveryStep ? (byte)1 : (byte)0;
         return sizes;
     }

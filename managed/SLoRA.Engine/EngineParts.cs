@@ -22,6 +22,8 @@ internal sealed record EngineParts
 
     public SchedulerOptions Scheduler { get; init; } = new();
 
+    public ExperimentOptions Experiment { get; init; } = new();
+
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
     public required ILoggerFactory Loggers { get; init; }

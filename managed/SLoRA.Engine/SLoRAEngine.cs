@@ -8,6 +8,7 @@ using SLoRA.Engine.Catalog;
 using SLoRA.Engine.Loop;
 using SLoRA.Engine.Native;
 using SLoRA.Engine.Text;
+using SLoRA.Scheduling.Ablation;
 using SLoRA.Scheduling.Planning;
 using SLoRA.Tokenizers;
 
@@ -39,8 +40,8 @@ public sealed class SLoRAEngine : IAsyncDisposable
         Info = parts.Info;
         _prompts = new PromptEncoder(parts.Tokenizer, parts.ModelTemplate);
         _catalog = new AdapterCatalog(_native, parts.Folders, parts.Resolvers, Info.ModelName, _time, _logger);
-        var scheduler = new Scheduler(LimitsOf(_native.Geometry, parts.Scheduler), SchedulerPolicies.FirstComeFirstServed(), _time);
-        _loop = new EngineLoop(_native, scheduler, parts.Scheduler.MaxQueue, _time, _logger) { Faulted = _ => _state = EngineState.Faulted };
+        var scheduler = new Scheduler(LimitsOf(_native.Geometry, parts.Scheduler), PoliciesOf(parts.Experiment), _time);
+        _loop = new EngineLoop(_native, scheduler, parts.Scheduler.MaxQueue, _time, _logger, countsAdapterPages: parts.Experiment.Memory == ExperimentMemory.Unified) { Faulted = _ => _state = EngineState.Faulted };
         EngineLog.EngineReady(_logger, Info.ModelName, Info.Architecture, Info.ComputeDtype, Info.Backend, Info.TotalPages, Info.TokensPerPage, Info.PageBytes);
     }
 
@@ -278,6 +279,12 @@ public sealed class SLoRAEngine : IAsyncDisposable
         MaxBatchRows = geometry.MaxBatchRows,
         PrefillChunkTokens = options.PrefillChunk == 0 ? int.MaxValue : options.PrefillChunk,
     };
+
+    private static SchedulerPolicies PoliciesOf(ExperimentOptions experiment)
+    {
+        var own = SchedulerPolicies.FirstComeFirstServed();
+        return experiment.Scheduling == ExperimentScheduling.PerAdapter ? own with { Admission = new PerAdapterBatches() } : own;
+    }
 
     private static string? AdapterLabel(GenerationRequest request) => request.Adapters.Count == 0 ? null : request.Adapters[0].Name;
 

@@ -24,6 +24,9 @@ public sealed class SLoRAOptions
     /// <summary>Batches and the queue.</summary>
     public SchedulerOptions Scheduler { get; set; } = new();
 
+    /// <summary>Experiments; leave it alone to serve.</summary>
+    public ExperimentOptions Experiment { get; set; } = new();
+
     /// <summary>One model over several ranks.</summary>
     public TensorParallelOptions TensorParallel { get; set; } = new();
 
@@ -31,11 +34,12 @@ public sealed class SLoRAOptions
     public IReadOnlyList<string> Validate()
     {
         var problems = new List<string>();
-        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Adapters", Adapters), ("Scheduler", Scheduler), ("TensorParallel", TensorParallel) })
+        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Adapters", Adapters), ("Scheduler", Scheduler), ("TensorParallel", TensorParallel), ("Experiment", Experiment) })
         {
             Check(section, part, problems);
         }
 
+        problems.AddRange(Experiment.Problems());
         if (Memory.PageTokens is int tokens and not 0 && !int.IsPow2(tokens))
         {
             problems.Add($"Memory.PageTokens is {tokens}; it must be a power of two");

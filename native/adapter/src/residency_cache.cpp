@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "slora/adapter/page_room.hpp"
 #include "slora/core/check.hpp"
 
 namespace slora::adapter {
@@ -112,15 +113,19 @@ void ResidencyCache::evict(Adapter& adapter) {
   events_.push_back({adapter.id, false});
 }
 
-bool ResidencyCache::evict_from(Standing standing, int32_t free_pages) {
+bool ResidencyCache::evict_one(Standing standing) {
   std::set<Entry>& takeable = takeable_[static_cast<size_t>(standing)];
-  while (pool_.num_free() < free_pages && !takeable.empty()) evict(*takeable.begin()->adapter);
-  return pool_.num_free() >= free_pages;
+  if (takeable.empty()) return false;
+  evict(*takeable.begin()->adapter);
+  return true;
 }
 
 bool ResidencyCache::evict_until(int32_t free_pages) {
-  return evict_from(Standing::kIdle, free_pages) || evict_from(Standing::kWanted, free_pages) ||
-         evict_from(Standing::kHeld, free_pages);
+  for (const Standing standing : {Standing::kIdle, Standing::kWanted, Standing::kHeld}) {
+    while (pool_.num_free() < free_pages && evict_one(standing)) {
+    }
+  }
+  return pool_.num_free() >= free_pages;
 }
 
 bool ResidencyCache::try_load(Adapter& adapter, LoadUrgency urgency) {
@@ -141,17 +146,13 @@ bool ResidencyCache::try_load(Adapter& adapter, LoadUrgency urgency) {
   return true;
 }
 
-void ResidencyCache::load_wanted(int32_t spare_pages) {
+void ResidencyCache::load_wanted(PageRoom& room, int32_t spare_pages) {
   for (Adapter* adapter : wanted_) {
     if (adapter->residency != Residency::kHost) continue;
     const bool is_first = ahead_bytes_ == 0;
     if (!is_first && ahead_bytes_ + adapter->item.load_bytes > kMaxAheadBytes) return;
     // The rest of the list is needed later than this one: what does not fit ends it.
-    const int32_t idle = standing_pages_[static_cast<size_t>(Standing::kIdle)];
-    const int32_t needed = adapter->num_pages();
-    if (pool_.num_free() + idle < needed) return;
-    if (pool_.num_free() + num_evictable_pages() < needed + spare_pages) return;
-    SLORA_CHECK(evict_from(Standing::kIdle, needed));
+    if (!room.try_make_ahead(*adapter, spare_pages)) return;
     SLORA_CHECK(try_load(*adapter, LoadUrgency::kAhead));
   }
 }

@@ -10,6 +10,19 @@ using core::Status;
 namespace slora::capi {
 namespace {
 
+ablation::ExperimentOptions read_experiment(const slora_engine_options& in) {
+  const auto within = [](const char* name, int64_t value, int64_t high) {
+    if (value < 0 || value > high)
+      fail(Status::kInvalidArgument, name, " is ", value, ", the limit is 0..", high);
+  };
+  within("experiment_memory", in.experiment_memory, SLORA_EXPERIMENT_MEMORY_SPLIT);
+  within("experiment_lora", in.experiment_lora, SLORA_EXPERIMENT_LORA_MERGED);
+  within("experiment_concurrency", in.experiment_concurrency, 65536);
+  return {static_cast<ablation::MemoryMode>(in.experiment_memory),
+          static_cast<ablation::LoraMode>(in.experiment_lora), in.experiment_mean_adapter_bytes,
+          static_cast<int32_t>(in.experiment_concurrency)};
+}
+
 engine::EngineOptions read_options(const slora_engine_options& in) {
   engine::EngineOptions options;
   options.tokens_per_page = in.tokens_per_page;
@@ -25,6 +38,7 @@ engine::EngineOptions read_options(const slora_engine_options& in) {
          static_cast<int>(SLORA_EVICTION_DEFAULT), "..", static_cast<int>(SLORA_EVICTION_COST));
   }
   options.eviction = static_cast<adapter::EvictionKind>(in.eviction_policy);
+  options.experiment = read_experiment(in);
 #if defined(SLORA_CHECK_EVERY_STEP)
   options.check_every_step = true;
 #endif

@@ -88,14 +88,19 @@ std::shared_ptr<adapter::AdapterContent> Engine::make_content(const AdapterOptio
   const adapter::ImageLayout layout =
       adapter::plan_image(source, model_->modules, pages, min_pages);
   if (layout.num_pages > pool_.num_pages()) {
-    core::fail(Status::kOutOfMemory, "the adapter needs ", layout.num_pages,
+    core::fail(Status::kUnsupported, "the adapter needs ", layout.num_pages,
                " pages, the pool has ", pool_.num_pages());
   }
   const uint64_t wide_bytes = adapter::wide_image_bytes(source, pages.dtype);
-  // Taken before packing, so that loads beside each other cannot pass the budget together.
+  const uint64_t image_bytes = layout.image_bytes + wide_bytes;
   // On a group, rank 0's budget is everybody's.
-  out_host_bytes = HostBytes(host_adapter_bytes_, follows() ? 0 : host_adapter_budget_,
-                             layout.image_bytes + wide_bytes);
+  const uint64_t budget = follows() ? 0 : host_adapter_budget_;
+  if (budget != 0 && image_bytes > budget) {
+    core::fail(Status::kUnsupported, "the adapter's image takes ", image_bytes,
+               " bytes, the host adapter budget is ", budget);
+  }
+  // Taken before packing, so that loads beside each other cannot pass the budget together.
+  out_host_bytes = HostBytes(host_adapter_bytes_, budget, image_bytes);
   adapter::PackedImage image = adapter::pack_image(
       source, model_->modules, pages, std::make_shared<PinnedImages>(model_->backend.device),
       progress, min_pages);

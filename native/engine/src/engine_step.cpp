@@ -12,12 +12,6 @@ namespace slora::engine {
 
 using core::Status;
 
-// What a plan takes from the pool.
-struct Engine::Need {
-  int32_t kv_pages = 0;
-  int32_t adapter_pages = 0;
-};
-
 Status Engine::submit(std::span<const PlanRow> rows,
                       std::span<const uint64_t> prefetch_adapter_ids) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -112,6 +106,11 @@ void Engine::resolve_rows(std::span<const PlanRow> rows, Step& step) {
                limits_.max_batch_tokens);
   }
   step.num_tokens = static_cast<int32_t>(num_tokens);
+  if (experiment_) {
+    const auto is_plain = [](const Step::Row& row) { return row.sequence->adapters.empty(); };
+    experiment_->check_step(step.adapters, static_cast<int32_t>(std::count_if(
+                                               step.rows.begin(), step.rows.end(), is_plain)));
+  }
   if (parallel().exchanges_lora()) step.lora_packed_floats = packed_room(step);
 }
 
@@ -157,28 +156,21 @@ Status Engine::reserve(Step& step) {
   } mark(residency_, step.adapters);
   residency_.poll();
 
-  Need need;
-  int32_t other_loads = residency_.num_loading_pages();
+  adapter::RoomNeed need;
+  need.other_loads = residency_.num_loading_pages();
   for (const Step::Row& row : step.rows) {
     const int32_t pages =
         arena_.geometry().pages_for_tokens(int64_t{row.plan.first_token} + row.plan.num_tokens);
     need.kv_pages += std::max(0, pages - static_cast<int32_t>(row.sequence->pages.size()));
   }
-  for (const adapter::Adapter* adapter : step.adapters) {
-    if (adapter->residency == adapter::Residency::kHost) need.adapter_pages += adapter->num_pages();
-    if (adapter->residency == adapter::Residency::kLoading) other_loads -= adapter->num_pages();
+  cold_.clear();
+  for (adapter::Adapter* adapter : step.adapters) {
+    if (adapter->residency == adapter::Residency::kHost) cold_.push_back(adapter);
+    if (adapter->residency == adapter::Residency::kLoading)
+      need.other_loads -= adapter->num_pages();
   }
-  const int32_t needed = need.kv_pages + need.adapter_pages;
-  if (pool_.num_free() < needed) {
-    const int32_t available = pool_.num_free() + residency_.num_evictable_pages();
-    if (available < need.kv_pages) {
-      // Loads that end soon make their pages takeable: no reason to preempt anybody.
-      return available + other_loads >= need.kv_pages ? Status::kDeferredAdapter
-                                                      : Status::kDeferredPages;
-    }
-    if (available < needed) return Status::kDeferredAdapter;
-    SLORA_CHECK(residency_.evict_until(needed));
-  }
+  need.adapters = cold_;
+  if (const Status made = room_->make(need); made != Status::kOk) return made;
   for (Step::Row& row : step.rows) {
     std::vector<int32_t>& pages = row.sequence->pages;
     const size_t held = pages.size();
@@ -207,7 +199,7 @@ void Engine::prefetch(std::span<const uint64_t> adapter_ids) {
     if (it != adapters_.end()) wanted_.push_back(it->second.get());
   }
   residency_.set_wanted(wanted_);
-  residency_.load_wanted(static_cast<int32_t>(sequences_.size()));
+  residency_.load_wanted(*room_, static_cast<int32_t>(sequences_.size()));
 }
 
 void Engine::launch(Step& step) {
@@ -246,6 +238,7 @@ void Engine::launch(Step& step) {
   if (!launch_shape(step, batch)) {
     batch = step.staging.pack(step.inputs, arena_.geometry().tokens_per_page,
                               model_->modules.num_modules(), compute_, step.outputs);
+    if (experiment_) prepare_experiment(step, batch);
     forward_.run(compute_, batch, {history_.as<int32_t>(), history_stride_}, [&](int32_t layer) {
       for (const adapter::Adapter* adapter : step.adapters)
         residency_.order_layer(*adapter, layer, compute_);
@@ -257,9 +250,16 @@ void Engine::launch(Step& step) {
   step.end.record(compute_);
 }
 
+void Engine::prepare_experiment(const Step& step, batch::Batch& batch) {
+  for (const adapter::Adapter* adapter : step.adapters)
+    residency_.order_after_load(*adapter, compute_);
+  experiment_->before_step(compute_, batch, arena_,
+                           step.adapters.empty() ? nullptr : step.adapters.front());
+}
+
 // Runs a decode step by its shape's recording. False if it has none; then nothing was enqueued.
 bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
-  if (!graphs_->is_enabled()) return false;
+  if (!graphs_->is_enabled() || (experiment_ && !experiment_->allows_graphs())) return false;
   const auto shape = batch::decode_shape(step.inputs, limits_.max_batch_rows);
   if (!shape) return false;
   const int32_t num_modules = model_->modules.num_modules();

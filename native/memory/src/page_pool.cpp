@@ -2,28 +2,21 @@
 // directly.
 #include "slora/memory/page_pool.hpp"
 
-#include <algorithm>
-
 #include "slora/core/check.hpp"
 
 namespace slora::memory {
 
-PagePool::PagePool(int32_t num_pages)
+PagePool::PagePool(int32_t num_pages, std::unique_ptr<PagePlacement> placement)
     : owner_(static_cast<size_t>(num_pages), PageOwner::kFree),
       references_(static_cast<size_t>(num_pages), 0),
-      free_(num_pages) {
+      free_(std::move(placement)) {
   num_owned_[static_cast<size_t>(PageOwner::kFree)] = num_pages;
 }
 
 bool PagePool::try_acquire(PageOwner owner, std::span<int32_t> out_pages) {
   SLORA_CHECK(owner != PageOwner::kFree);
   const int32_t count = static_cast<int32_t>(out_pages.size());
-  if (count > num_free()) return false;
-  if (owner == PageOwner::kKv) {
-    for (int32_t& page : out_pages) page = free_.take_lowest();
-  } else {
-    take_runs(out_pages);
-  }
+  if (!free_->try_take(owner, out_pages)) return false;
   for (const int32_t page : out_pages) {
     owner_[static_cast<size_t>(page)] = owner;
     references_[static_cast<size_t>(page)] = 1;
@@ -31,15 +24,6 @@ bool PagePool::try_acquire(PageOwner owner, std::span<int32_t> out_pages) {
   num_owned_[static_cast<size_t>(owner)] += count;
   num_owned_[static_cast<size_t>(PageOwner::kFree)] -= count;
   return true;
-}
-
-void PagePool::take_runs(std::span<int32_t> out_pages) {
-  for (size_t taken = 0; taken < out_pages.size();) {
-    const int32_t run = std::min(static_cast<int32_t>(out_pages.size() - taken), free_.longest());
-    int32_t page = free_.take_run(run);
-    for (int32_t i = 0; i < run; ++i) out_pages[taken++] = page++;
-  }
-  std::sort(out_pages.begin(), out_pages.end());
 }
 
 void PagePool::retain(int32_t page) {
@@ -54,7 +38,7 @@ void PagePool::release(int32_t page) {
   --num_owned_[static_cast<size_t>(owner)];
   ++num_owned_[static_cast<size_t>(PageOwner::kFree)];
   owner = PageOwner::kFree;
-  free_.put(page);
+  free_->put(page);
 }
 
 bool PagePool::is_valid(std::string* why) const {
@@ -81,10 +65,10 @@ bool PagePool::is_valid(std::string* why) const {
   if (num_free() != counted[0])
     return broken("the free runs hold ", num_free(), " of ", counted[0], " free pages");
   for (int32_t page = 0; page < num_pages(); ++page) {
-    if (free_.is_free(page) != (owner(page) == PageOwner::kFree))
+    if (free_->is_free(page) != (owner(page) == PageOwner::kFree))
       return broken("the free runs have page ", page, " wrongly");
   }
-  if (!free_.is_consistent()) return broken("a node of the free runs differs from its children");
+  if (!free_->is_consistent()) return broken("a node of the free runs differs from its children");
   return true;
 }
 

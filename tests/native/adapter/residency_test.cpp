@@ -9,6 +9,7 @@
 #include <random>
 
 #include "residency_simulation.hpp"
+#include "slora/adapter/page_room.hpp"
 #include "slora/core/check.hpp"
 
 namespace slora::adapter {
@@ -30,6 +31,7 @@ class ResidencyTest : public testing::Test {
         device_, memory::ArenaGeometry{num_pages, num_layers, 16, page_bytes, page_bytes / 4});
     pool_ = std::make_unique<memory::PagePool>(num_pages);
     cache_ = std::make_unique<ResidencyCache>(*pool_, *arena_, device_, eviction);
+    room_ = unified_room(*pool_, *cache_);
   }
 
   void TearDown() override {
@@ -88,6 +90,7 @@ class ResidencyTest : public testing::Test {
   std::unique_ptr<memory::PagePool> pool_;
   std::vector<std::unique_ptr<Adapter>> adapters_;
   std::unique_ptr<ResidencyCache> cache_;
+  std::unique_ptr<PageRoom> room_;
 };
 
 // Pages small enough to travel by copy_pages, and large enough that a run travels by itself; in
@@ -243,7 +246,7 @@ TEST_F(ResidencyTest, WhatIsWantedIsLoadedWithoutTakingWhatIsWantedSooner) {
   load(*idle);
   const std::vector<Adapter*> wanted = {first, second, third};
   cache_->set_wanted(wanted);
-  cache_->load_wanted(0);
+  cache_->load_wanted(*room_, 0);
   EXPECT_NE(second->residency, Residency::kHost);
   EXPECT_EQ(first->residency, Residency::kDevice) << "taken for one that is needed later";
   EXPECT_EQ(third->residency, Residency::kHost) << "there was no room left";
@@ -251,9 +254,9 @@ TEST_F(ResidencyTest, WhatIsWantedIsLoadedWithoutTakingWhatIsWantedSooner) {
   // Room that sequences need to grow is not taken.
   cache_->drop(*second);
   cache_->set_wanted(wanted);
-  cache_->load_wanted(7);
+  cache_->load_wanted(*room_, 7);
   EXPECT_EQ(second->residency, Residency::kHost);
-  cache_->load_wanted(6);
+  cache_->load_wanted(*room_, 6);
   EXPECT_NE(second->residency, Residency::kHost);
 }
 
@@ -287,7 +290,7 @@ TEST_F(ResidencyTest, CountsAreThoseOfAWalkWhateverHappens) {
           for (int i = 0; i < 4; ++i)
             wanted.push_back(adapters_[random() % adapters_.size()].get());
           cache_->set_wanted(wanted);
-          cache_->load_wanted(static_cast<int32_t>(random() % 10));
+          cache_->load_wanted(*room_, static_cast<int32_t>(random() % 10));
           break;
         }
         case 6:

@@ -27,6 +27,9 @@ struct CudaDevice {
   void* pinned_staging[2] = {};
   void* device_staging[2] = {};
   cudaEvent_t staging_free[2] = {};
+  // Of the padded LoRA operations, which only experiments call: grown as needed.
+  void* padded_scratch = nullptr;
+  uint64_t padded_scratch_bytes = 0;
 };
 
 struct CudaStream {

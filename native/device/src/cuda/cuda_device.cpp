@@ -36,6 +36,7 @@ void close(void* handle) {
     if (device->pinned_staging[i]) cudaFreeHost(device->pinned_staging[i]);
     if (device->device_staging[i]) cudaFree(device->device_staging[i]);
   }
+  if (device->padded_scratch) cudaFree(device->padded_scratch);
   if (device->blas) cublasLtDestroy(device->blas);
   delete device;
 }

@@ -31,6 +31,8 @@ struct ResidencyCounters {
   uint64_t evictions = 0;
 };
 
+class PageRoom;
+
 class ResidencyCache {
  public:
   ResidencyCache(memory::PagePool& pool, const memory::Arena& arena,
@@ -45,6 +47,10 @@ class ResidencyCache {
   int32_t num_idle_pages() const {
     return standing_pages_[static_cast<size_t>(Standing::kIdle)] +
            standing_pages_[static_cast<size_t>(Standing::kWanted)];
+  }
+  // Of these, pages of adapters that nobody wants soon either.
+  int32_t num_unwanted_pages() const {
+    return standing_pages_[static_cast<size_t>(Standing::kIdle)];
   }
   // Pages that copies are being written into.
   int32_t num_loading_pages() const { return loading_pages_; }
@@ -67,14 +73,15 @@ class ResidencyCache {
   // Evicts until `free_pages` pages are free, idle adapters first (see Standing), the lowest rank
   // first; false (with whatever it evicted gone) if it cannot.
   bool evict_until(int32_t free_pages);
+  // Evicts the one of the lowest rank in a standing; false if there is none.
+  bool evict_one(Standing standing);
 
   // Takes pages and starts the copy; false, with nothing changed, if too few pages are free.
   bool try_load(Adapter& adapter, LoadUrgency urgency);
 
-  // Makes wanted adapters resident, the soonest first, in free pages and those of idle adapters
-  // that are not wanted themselves, as long as `spare_pages` free or evictable pages remain and not
-  // too much is on its way ahead of need.
-  void load_wanted(int32_t spare_pages);
+  // Makes wanted adapters resident, the soonest first, as far as `room` makes room for them ahead
+  // of need and not too much is on its way already.
+  void load_wanted(PageRoom& room, int32_t spare_pages);
 
   // Counts a hit: a step found it resident or loading.
   void touch() { ++counters_.hits; }
@@ -131,7 +138,6 @@ class ResidencyCache {
   void become_resident(Adapter& adapter);
   void evict(Adapter& adapter);
   void give_back(Adapter& adapter);
-  bool evict_from(Standing standing, int32_t free_pages);
 
   memory::PagePool& pool_;
   PageLoader loader_;

@@ -348,6 +348,26 @@ struct LoraEpilogueParams {
   int64_t page_bytes;
 };
 
+// Semantics  merged[n, k] = original[n, k] + scale_j * sum_r Bt_j[r, n - column_offset_j] * A_j[r,
+// k] for the columns n of fused module j, rounded once to weight_dtype; A and B are those of
+// batch.adapters[0]. Every n belongs to one fused module.
+struct LoraMergeParams {
+  LoraBatch batch;
+  const void* original;  // packed [N, K]
+  void* merged;          // packed [N, K], another one
+  DType weight_dtype;
+  DType page_dtype;
+  int64_t n;
+  int64_t k;
+  int32_t layer_idx;
+  int32_t num_fused;
+  int32_t module_idx[kMaxFusedModules];
+  int64_t out_dim[kMaxFusedModules];
+  int64_t column_offset[kMaxFusedModules];
+  const uint8_t* slice;
+  int64_t page_bytes;
+};
+
 // Semantics  for each token of a segment, entries in order, with the entry's WideModule m =
 // wide[0]:
 //   if m has a row for the token: out[t] = scale * row
@@ -521,6 +541,15 @@ struct KernelApi {
   int32_t (*lora_pack)(void* stream, const LoraExchangeParams* params);
   // t = packed's shares, one sum each: an expand after it takes t_stride 0.
   int32_t (*lora_unpack)(void* stream, const LoraExchangeParams* params);
+
+  // ---- of experiments (native/ablation) alone; null where a backend lacks them
+
+  // As lora_shrink and lora_expand, the way of batched matrix products: adapters are gathered into
+  // contiguous tensors of the batch's largest rank and tokens into those of its longest segment,
+  // zeros between. Of each segment the first entry alone. May allocate.
+  int32_t (*lora_shrink_padded)(void* stream, const LoraShrinkParams* params) = nullptr;
+  int32_t (*lora_expand_padded)(void* stream, const LoraExpandParams* params) = nullptr;
+  int32_t (*lora_merge)(void* stream, const LoraMergeParams* params) = nullptr;
 };
 
 // The host backend's table, for the best instruction set of this machine ("generic", "avx2",

@@ -24,6 +24,8 @@ class FreeRuns {
   // The first page of `count` free neighbours, those with the highest ids; `count` must be in
   // 1..longest().
   int32_t take_run(int32_t count);
+  // Takes one free page.
+  void take(int32_t page) { mark(page, 1, false); }
   // Gives back a page that is not free.
   void put(int32_t page);
 

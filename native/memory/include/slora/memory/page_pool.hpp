@@ -12,24 +12,22 @@
 #include <string>
 #include <vector>
 
-#include "slora/memory/free_runs.hpp"
+#include "slora/memory/page_owner.hpp"
+#include "slora/memory/page_placement.hpp"
 
 namespace slora::memory {
 
-// The values are those of enum slora_page_owner.
-enum class PageOwner : uint8_t { kFree = 0, kKv = 1, kAdapter = 2 };
-
 class PagePool {
  public:
-  explicit PagePool(int32_t num_pages);
+  explicit PagePool(int32_t num_pages) : PagePool(num_pages, unified_placement(num_pages)) {}
+  PagePool(int32_t num_pages, std::unique_ptr<PagePlacement> placement);
 
   int32_t num_pages() const { return static_cast<int32_t>(owner_.size()); }
-  int32_t num_free() const { return free_.num_free(); }
+  int32_t num_free() const { return free_->num_free(); }
   int32_t num_owned(PageOwner owner) const { return num_owned_[static_cast<size_t>(owner)]; }
 
-  // Takes out_pages.size() pages for `owner` with one reference each, or takes none and returns
-  // false. Ascending; for adapters in as few runs of neighbours as a greedy choice of the longest
-  // finds. O(pages taken * log pages).
+  // Takes out_pages.size() pages for `owner` with one reference each, ascending, or takes none and
+  // returns false. O(pages taken * log pages).
   bool try_acquire(PageOwner owner, std::span<int32_t> out_pages);
 
   // One more reference on a page that is in use.
@@ -47,11 +45,9 @@ class PagePool {
   bool is_valid(std::string* why) const;
 
  private:
-  void take_runs(std::span<int32_t> out_pages);
-
   std::vector<PageOwner> owner_;
   std::vector<int32_t> references_;
-  FreeRuns free_;
+  std::unique_ptr<PagePlacement> free_;
   int32_t num_owned_[3] = {0, 0, 0};
 };
 
