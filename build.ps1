@@ -6,7 +6,7 @@ param([string]$Verb = "", [Parameter(ValueFromRemainingArguments = $true)][strin
 $ErrorActionPreference = "Stop"
 Set-Location $PSScriptRoot
 
-$Verbs = "doctor build test lint format bindings demo slora bench gpu-test asan tsan fuzz pack publish package-test ci" -split " "
+$Verbs = "doctor build test lint format bindings demo slora bench gpu-test asan tsan fuzz soak pack publish package-test ci" -split " "
 $Configuration = "Release"
 $Cli = "managed/SLoRA.Cli/bin/$Configuration/net10.0/slora.dll"
 
@@ -115,6 +115,13 @@ function Invoke-Fuzz {
     }
 }
 
+function Invoke-Soak {
+    Assert-Setup
+    Build-Native release slora
+    $env:SLORA_SOAK_SECONDS = if ($Rest.Count -gt 0) { $Rest[0] } else { "600" }
+    Invoke-Checked dotnet @("run", "--project", "tests/managed/SLoRA.Engine.Tests", "-c", $Configuration, "--", "-trait", "Category=Soak", "-parallelMode", "none")
+}
+
 function Invoke-Pack {
     Assert-Setup
     Build-Native release slora
@@ -159,6 +166,7 @@ switch ($Verb) {
     "asan" { Assert-Setup; Build-Native asan; Test-Native asan }
     "tsan" { Assert-Setup; Build-Native tsan; Test-Native tsan }
     "fuzz" { Invoke-Fuzz }
+    "soak" { Invoke-Soak }
     "pack" { Invoke-Pack }
     "publish" { Invoke-Publish }
     "package-test" { Invoke-PackageTest }

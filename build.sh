@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-readonly VERBS="doctor build test lint format bindings demo slora bench gpu-test asan tsan fuzz pack publish package-test ci"
+readonly VERBS="doctor build test lint format bindings demo slora bench gpu-test asan tsan fuzz soak pack publish package-test ci"
 readonly CONFIGURATION=Release
 readonly CLI=managed/SLoRA.Cli/bin/$CONFIGURATION/net10.0/slora.dll
 
@@ -31,6 +31,7 @@ usage: ./build.sh VERB [ARGS]
   asan       native tests under AddressSanitizer and UBSan
   tsan       native tests under ThreadSanitizer
   fuzz       fuzzers of everything that reads foreign bytes   [SECONDS of each, 300; READER...]
+  soak       5,000 adapters on the demo model in a small pool  [SECONDS, 600]
   pack       NuGet packages with the native library, into out/packages
   publish    the server as one self-contained file and the tool as NativeAOT, into out/publish
   package-test  packs, publishes, and uses what came from empty folders outside the checkout
@@ -223,6 +224,12 @@ verb_asan() { sanitized_tests asan ASAN_OPTIONS=detect_leaks=1:allocator_may_ret
 verb_tsan() { sanitized_tests tsan TSAN_OPTIONS=halt_on_error=1:allocator_may_return_null=1; }
 
 # Native readers under libFuzzer, managed ones under random changes of good inputs. What is found lies in out/fuzz/findings.
+verb_soak() {
+  setup
+  build_native release slora
+  SLORA_SOAK_SECONDS=${1:-600} dotnet run --project tests/managed/SLoRA.Engine.Tests -c $CONFIGURATION -- -trait Category=Soak -parallelMode none
+}
+
 verb_fuzz() {
   setup
   compgen -G "/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*" >/dev/null || die "the fuzzers need clang; run: apt-get install -y clang-14 libclang-rt-14-dev"

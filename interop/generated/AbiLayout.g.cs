@@ -89,7 +89,7 @@ public static class AbiLayout
         new("slora_worker_options", "num_threads", 60, 4),
         new("slora_worker_options", "join_ms", 64, 4),
         new("slora_worker_options", "limit_ms", 68, 4),
-        new("slora_engine_options", null, 0, 48),
+        new("slora_engine_options", null, 0, 72),
         new("slora_engine_options", "struct_size", 0, 4),
         new("slora_engine_options", "tokens_per_page", 4, 4),
         new("slora_engine_options", "pool_bytes", 8, 8),
@@ -100,6 +100,11 @@ public static class AbiLayout
         new("slora_engine_options", "max_context", 36, 4),
         new("slora_engine_options", "check_every_step", 40, 1),
         new("slora_engine_options", "reserved0", 41, 7),
+        new("slora_engine_options", "eviction_policy", 48, 4),
+        new("slora_engine_options", "experiment_memory", 52, 4),
+        new("slora_engine_options", "experiment_lora", 56, 4),
+        new("slora_engine_options", "experiment_concurrency", 60, 4),
+        new("slora_engine_options", "experiment_mean_adapter_bytes", 64, 8),
         new("slora_engine_geometry", null, 0, 56),
         new("slora_engine_geometry", "struct_size", 0, 4),
         new("slora_engine_geometry", "tokens_per_page", 4, 4),
@@ -132,6 +137,18 @@ public static class AbiLayout
         new("slora_pool_counters", "preemptions", 80, 8),
         new("slora_pool_counters", "steps", 88, 8),
         new("slora_pool_counters", "tokens", 96, 8),
+        new("slora_traffic", null, 0, 80),
+        new("slora_traffic", "struct_size", 0, 4),
+        new("slora_traffic", "tp_size", 4, 4),
+        new("slora_traffic", "all_reduces", 8, 8),
+        new("slora_traffic", "all_reduce_bytes", 16, 8),
+        new("slora_traffic", "all_gathers", 24, 8),
+        new("slora_traffic", "all_gather_bytes", 32, 8),
+        new("slora_traffic", "broadcasts", 40, 8),
+        new("slora_traffic", "broadcast_bytes", 48, 8),
+        new("slora_traffic", "sent_bytes", 56, 8),
+        new("slora_traffic", "messages", 64, 8),
+        new("slora_traffic", "message_bytes", 72, 8),
         new("slora_logit_bias", null, 0, 8),
         new("slora_logit_bias", "token_id", 0, 4),
         new("slora_logit_bias", "bias", 4, 4),
@@ -391,6 +408,11 @@ public static class AbiLayout
             rows.Add(new("slora_engine_options", "max_context", (ulong)((byte*)&value.MaxContext - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_engine_options", "check_every_step", (ulong)((byte*)&value.CheckEveryStep - start), (ulong)sizeof(byte)));
             rows.Add(new("slora_engine_options", "reserved0", (ulong)((byte*)&value.Reserved0 - start), (ulong)sizeof(ByteArray7)));
+            rows.Add(new("slora_engine_options", "eviction_policy", (ulong)((byte*)&value.EvictionPolicy - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_engine_options", "experiment_memory", (ulong)((byte*)&value.ExperimentMemory - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_engine_options", "experiment_lora", (ulong)((byte*)&value.ExperimentLora - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_engine_options", "experiment_concurrency", (ulong)((byte*)&value.ExperimentConcurrency - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_engine_options", "experiment_mean_adapter_bytes", (ulong)((byte*)&value.ExperimentMeanAdapterBytes - start), (ulong)sizeof(ulong)));
         }
 
         {
@@ -433,6 +455,23 @@ public static class AbiLayout
             rows.Add(new("slora_pool_counters", "preemptions", (ulong)((byte*)&value.Preemptions - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "steps", (ulong)((byte*)&value.Steps - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "tokens", (ulong)((byte*)&value.Tokens - start), (ulong)sizeof(ulong)));
+        }
+
+        {
+            NativeTraffic value = default;
+            byte* start = (byte*)&value;
+            rows.Add(new("slora_traffic", null, 0, (ulong)sizeof(NativeTraffic)));
+            rows.Add(new("slora_traffic", "struct_size", (ulong)((byte*)&value.StructSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_traffic", "tp_size", (ulong)((byte*)&value.TpSize - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_traffic", "all_reduces", (ulong)((byte*)&value.AllReduces - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_reduce_bytes", (ulong)((byte*)&value.AllReduceBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_gathers", (ulong)((byte*)&value.AllGathers - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "all_gather_bytes", (ulong)((byte*)&value.AllGatherBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "broadcasts", (ulong)((byte*)&value.Broadcasts - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "broadcast_bytes", (ulong)((byte*)&value.BroadcastBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "sent_bytes", (ulong)((byte*)&value.SentBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "messages", (ulong)((byte*)&value.Messages - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_traffic", "message_bytes", (ulong)((byte*)&value.MessageBytes - start), (ulong)sizeof(ulong)));
         }
 
         {

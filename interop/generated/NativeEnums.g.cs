@@ -18,8 +18,8 @@ public enum NativeStatus : int
     /// </summary>
     DeferredPages = 1,
     /// <summary>
-    /// An adapter of the plan cannot become resident now: its load is in flight, or pinned and active adapters fill the
-    /// pool. Nothing changed.
+    /// An adapter of the plan cannot become resident now: pinned and active adapters fill the pool, or loads under way
+    /// hold the pages that the plan needs. Nothing changed.
     /// </summary>
     DeferredAdapter = 2,
     /// <summary>Every sequence slot of the engine is taken. Nothing changed.</summary>
@@ -102,6 +102,45 @@ public enum NativeLoraSharding : int
     Aligned = 0,
     /// <summary>A and B both cut, the intermediate exchanged: less memory and work a rank</summary>
     Full = 1,
+}
+
+/// <summary>Which resident adapter gives its pages up first, of those that nobody uses.</summary>
+public enum NativeEvictionPolicy : int
+{
+    /// <summary>the library's choice: COST</summary>
+    Default = 0,
+    /// <summary>the one that was used longest ago</summary>
+    Lru = 1,
+    /// <summary>reload cost and frequency of use a page, aged (GreedyDual-Size-Frequency)</summary>
+    Cost = 2,
+}
+
+/// <summary>How an experiment shares memory.</summary>
+public enum NativeExperimentMemory : int
+{
+    /// <summary>the engine's own: KV and adapters take each other's pages</summary>
+    Unified = 0,
+    /// <summary>
+    /// Adapters in a fixed contiguous region, each in one piece by first fit; KV in the rest. The region is
+    /// experiment_mean_adapter_bytes in whole pages times experiment_concurrency, at most nine tenths of the pool.
+    /// Counters count it as adapter pages, used or not.
+    /// </summary>
+    Split = 1,
+}
+
+/// <summary>How an experiment computes LoRA.</summary>
+public enum NativeExperimentLora : int
+{
+    /// <summary>the engine's own kernels, in place</summary>
+    Paged = 0,
+    /// <summary>batched products over gathered, padded tensors; one adapter a sequence</summary>
+    Padded = 1,
+    /// <summary>
+    /// Merged into the model's weights, of which a copy is kept: the base's bits come back by copying. A plan's rows
+    /// all have the same adapter, or none; an adapter has updates of linear modules alone and weight 1. The model
+    /// serves no other engine meanwhile.
+    /// </summary>
+    Merged = 2,
 }
 
 /// <summary>Whose a page is.</summary>

@@ -127,8 +127,9 @@ internal static unsafe partial class NativeMethods
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
     /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
-    /// SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY or SLORA_ERROR_WRONG_STATE (a model of several
-    /// tensor-parallel ranks serves one engine at a time).
+    /// SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY, SLORA_ERROR_UNSUPPORTED (an experiment that the backend
+    /// lacks, or on several ranks) or SLORA_ERROR_WRONG_STATE (a model of several tensor-parallel ranks serves one
+    /// engine at a time).
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_engine_create")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
@@ -161,6 +162,14 @@ internal static unsafe partial class NativeMethods
     internal static partial int EngineGetCounters(
         OpaqueEngine* engine, NativePoolCounters* outCounters, NativeError* error);
 
+    /// <summary>Fills `out_traffic`.</summary>
+    /// <remarks>Thread: any.</remarks>
+    /// <returns>SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE.</returns>
+    [LibraryImport(Library, EntryPoint = "slora_engine_get_traffic")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial int EngineGetTraffic(
+        OpaqueEngine* engine, NativeTraffic* outTraffic, NativeError* error);
+
     /// <summary>
     /// Writes the owner (<see cref="NativePageOwner"/>, one byte a page) of pages [0, capacity) to `out_owners`: a
     /// picture of the pool cheap enough for a live display.
@@ -186,6 +195,7 @@ internal static unsafe partial class NativeMethods
     /// <remarks>Thread: engine.</remarks>
     /// <returns>
     /// SLORA_OK; SLORA_DEFERRED_SLOTS; SLORA_ERROR_INVALID_ARGUMENT (the message has value and limit),
+    /// SLORA_ERROR_UNSUPPORTED (a sum of adapters that is not defined, or not in the engine's experiment),
     /// SLORA_ERROR_NOT_FOUND (adapter), SLORA_ERROR_ALREADY_EXISTS (id), SLORA_ERROR_STRUCT_SIZE.
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_sequence_create")]
@@ -265,8 +275,9 @@ internal static unsafe partial class NativeMethods
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
     /// the adapter, to be given to slora_adapter_unload; null with SLORA_ERROR_IO, SLORA_ERROR_FORMAT,
-    /// SLORA_ERROR_UNSUPPORTED, SLORA_ERROR_OUT_OF_MEMORY (the host adapter budget, or more pages than the pool has),
-    /// SLORA_ERROR_CANCELLED, SLORA_ERROR_INVALID_ARGUMENT or SLORA_ERROR_STRUCT_SIZE.
+    /// SLORA_ERROR_UNSUPPORTED (also: more pages than the pool has, more bytes than the host adapter budget),
+    /// SLORA_ERROR_OUT_OF_MEMORY (more than is left of the budget: unloading others may help), SLORA_ERROR_CANCELLED,
+    /// SLORA_ERROR_INVALID_ARGUMENT or SLORA_ERROR_STRUCT_SIZE.
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_adapter_load")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]

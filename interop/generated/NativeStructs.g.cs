@@ -277,6 +277,16 @@ public partial struct NativeEngineOptions
     public byte CheckEveryStep;
     /// <summary><c>reserved0</c></summary>
     public ByteArray7 Reserved0;
+    /// <summary><see cref="NativeEvictionPolicy"/></summary>
+    public int EvictionPolicy;
+    /// <summary><see cref="NativeExperimentMemory"/></summary>
+    public int ExperimentMemory;
+    /// <summary><see cref="NativeExperimentLora"/></summary>
+    public int ExperimentLora;
+    /// <summary>split memory: adapters at a time, 1..65536</summary>
+    public uint ExperimentConcurrency;
+    /// <summary>split memory: of one image, &gt;= 1</summary>
+    public ulong ExperimentMeanAdapterBytes;
 
     /// <summary><c>SLORA_ENGINE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
@@ -374,6 +384,47 @@ public partial struct NativePoolCounters
     public static NativePoolCounters Create() => new()
     {
         StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativePoolCounters>(),
+    };
+}
+
+/// <summary>
+/// What rank 0 of a tensor-parallel engine has exchanged with the others since the engine was created. All zero with
+/// one rank. A step that replays a recorded graph (CUDA) is counted once, when it is recorded.
+/// </summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+public partial struct NativeTraffic
+{
+    /// <summary><c>struct_size</c></summary>
+    public uint StructSize;
+    /// <summary><c>tp_size</c></summary>
+    public uint TpSize;
+    /// <summary><c>all_reduces</c></summary>
+    public ulong AllReduces;
+    /// <summary>of one rank's operands</summary>
+    public ulong AllReduceBytes;
+    /// <summary><c>all_gathers</c></summary>
+    public ulong AllGathers;
+    /// <summary>of one rank's parts</summary>
+    public ulong AllGatherBytes;
+    /// <summary><c>broadcasts</c></summary>
+    public ulong Broadcasts;
+    /// <summary><c>broadcast_bytes</c></summary>
+    public ulong BroadcastBytes;
+    /// <summary>
+    /// what a rank sends for all of these in a ring of N: 2 (N-1)/N of an all_reduce's operand, N-1 times an
+    /// all_gather's part, (N-1)/N of a broadcast
+    /// </summary>
+    public ulong SentBytes;
+    /// <summary>between the ranks' hosts</summary>
+    public ulong Messages;
+    /// <summary><c>message_bytes</c></summary>
+    public ulong MessageBytes;
+
+    /// <summary><c>SLORA_TRAFFIC_INIT</c>: the size of the struct, and neutral values.</summary>
+    /// <returns>A value ready to be filled in.</returns>
+    public static NativeTraffic Create() => new()
+    {
+        StructSize = (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<NativeTraffic>(),
     };
 }
 
@@ -522,7 +573,11 @@ internal unsafe partial struct NativePlan
     public uint NumRows;
     /// <summary>[num_rows]</summary>
     public NativePlanRow* Rows;
-    /// <summary>[num_prefetch]: make resident if free or evictable pages allow; never defers</summary>
+    /// <summary>
+    /// [num_prefetch]: adapters that waiting requests need, the soonest first, resident or not. Those that are not
+    /// become resident as far as free pages and those of idle adapters outside this list allow; those that are stay
+    /// before others that are idle. Holds until the next plan; never defers.
+    /// </summary>
     public ulong* PrefetchAdapterIds;
     /// <summary><c>num_prefetch</c></summary>
     public uint NumPrefetch;

@@ -16,7 +16,7 @@ internal static class Program
     {
         var root = new RootCommand("Serves thousands of LoRA adapters on one base model.")
         {
-            ServeCommand.Create(), GenerateCommand.Create(), AdaptersCommand.Create(), DoctorCommand.Create(), DemoCommand.Create(), BenchCommand.Create(),
+            ServeCommand.Create(), WorkerCommand.Create(), GenerateCommand.Create(), AdaptersCommand.Create(), DoctorCommand.Create(), DemoCommand.Create(), BenchCommand.Create(),
         };
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)

@@ -43,7 +43,7 @@ internal static class ServerApp
     {
         var engine = app.Services.GetRequiredService<SLoRAEngine>();
         Console.Out.WriteLine(
-            $"{engine.Info.ModelName} ({engine.Info.Architecture}, {engine.Info.ComputeDtype}, {engine.Info.Backend}) with {engine.Adapters.Adapters.Count} adapters, {engine.Info.TotalPages} pages of {engine.Info.TokensPerPage} tokens");
+            $"{engine.Info.ModelName} ({engine.Info.Architecture}, {engine.Info.ComputeDtype}, {engine.Info.Backend}) with {engine.Adapters.Count} adapters, {engine.Info.TotalPages} pages of {engine.Info.TokensPerPage} tokens");
         foreach (var url in app.Urls)
         {
             Console.Out.WriteLine($"serving at {url}/v1");

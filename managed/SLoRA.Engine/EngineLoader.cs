@@ -15,7 +15,7 @@ internal static class EngineLoader
     private const int MaxChoices = 128;
 
     public static async Task<SLoRAEngine> LoadAsync(
-        SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory? loggers, TimeProvider time, CancellationToken ct)
+        SLoRAOptions options, IEnumerable<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory? loggers, TimeProvider time, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(options);
         if (options.Validate() is { Count: > 0 } problems)
@@ -23,7 +23,7 @@ internal static class EngineLoader
             throw new ArgumentException(string.Join("; ", problems), nameof(options));
         }
 
-        var engine = await Task.Run(() => Load(options, progress, loggers ?? NullLoggerFactory.Instance, time, ct), ct).ConfigureAwait(false);
+        var engine = await Task.Run(() => Load(options, [.. resolvers, .. OwnResolvers(options.Adapters)], progress, loggers ?? NullLoggerFactory.Instance, time, ct), ct).ConfigureAwait(false);
         try
         {
             await LoadAdaptersAsync(engine, options.Adapters, progress, loggers ?? NullLoggerFactory.Instance, ct).ConfigureAwait(false);
@@ -50,7 +50,7 @@ internal static class EngineLoader
         return NativeLibraryLoader.Load();
     }
 
-    private static SLoRAEngine Load(SLoRAOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
+    private static SLoRAEngine Load(SLoRAOptions options, IReadOnlyList<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress, ILoggerFactory loggers, TimeProvider time, CancellationToken ct)
     {
         var library = LoadLibrary(options);
         NativeLogBridge.Connect(loggers);
@@ -64,8 +64,10 @@ internal static class EngineLoader
                 Tokenizer = text.Tokenizer,
                 ModelTemplate = text.ChatTemplate,
                 Folders = text,
+                Resolvers = resolvers,
                 Info = Describe(options, native, library),
                 Scheduler = options.Scheduler,
+                Experiment = options.Experiment,
                 Time = time,
                 Loggers = loggers,
             });
@@ -91,6 +93,13 @@ internal static class EngineLoader
                 NumThreads = options.Native.NumThreads,
                 Synthetic = options.Model.Synthetic,
                 SyntheticSeed = options.Model.SyntheticSeed,
+                TensorParallelSize = options.TensorParallel.Size,
+                LoraSharding = (NativeLoraSharding)options.TensorParallel.LoraSharding,
+                Devices = [.. options.TensorParallel.Devices],
+                Listen = options.TensorParallel.Listen,
+                Secret = options.TensorParallel.Listen is null ? null : options.TensorParallel.ResolveSecret(),
+                JoinMilliseconds = 1000 * options.TensorParallel.JoinLimitSeconds,
+                TimeLimitMilliseconds = 1000 * options.TensorParallel.TimeLimitSeconds,
             },
             progress is null ? null : new ByteProgress(progress, "model"),
             ct);
@@ -115,6 +124,13 @@ internal static class EngineLoader
         sizes.MaxSequences = (uint)options.Scheduler.MaxSequences;
         sizes.MaxBatchTokens = (uint)options.Scheduler.MaxBatchTokens;
         sizes.MaxBatchRows = (uint)options.Scheduler.MaxBatchRows;
+        sizes.EvictionPolicy = (int)options.Memory.Eviction;
+        var experiment = options.Experiment;
+        var rows = options.Scheduler.MaxBatchRows > 0 ? options.Scheduler.MaxBatchRows : options.Scheduler.MaxSequences > 0 ? options.Scheduler.MaxSequences : 256;
+        sizes.ExperimentMemory = (int)experiment.Memory;
+        sizes.ExperimentLora = (int)experiment.Lora;
+        sizes.ExperimentConcurrency = (uint)(experiment.Concurrency > 0 ? experiment.Concurrency : rows);
+        sizes.ExperimentMeanAdapterBytes = (ulong)experiment.MeanAdapterBytes;
         sizes.CheckEveryStep = options.Native.CheckEveryStep ? (byte)1 : (byte)0;
         return sizes;
     }
@@ -144,11 +160,21 @@ internal static class EngineLoader
         };
     }
 
+    private static IAdapterResolver[] OwnResolvers(AdapterOptions options) =>
+        options.ResolveDirectory is { Length: > 0 } directory ? [new FileSystemAdapterResolver(directory)] : [];
+
     private static async Task LoadAdaptersAsync(SLoRAEngine engine, AdapterOptions options, IProgress<LoadProgress>? progress, ILoggerFactory loggers, CancellationToken ct)
     {
         foreach (var directory in options.Directories)
         {
-            await engine.Adapters.LoadDirectoryAsync(directory, options.Strict, progress, ct).ConfigureAwait(false);
+            var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory));
+            await (options.Loading == AdapterLoading.OnUse
+                ? engine.Adapters.RegisterDirectoryAsync(full, options.Strict, progress, ct)
+                : engine.Adapters.LoadDirectoryAsync(full, options.Strict, progress, ct)).ConfigureAwait(false);
+            if (options.Watch)
+            {
+                engine.Watch(full, TimeSpan.FromSeconds(options.WatchSeconds));
+            }
         }
 
         var logger = loggers.CreateLogger("SLoRA.Engine");

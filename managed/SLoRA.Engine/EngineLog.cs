@@ -22,4 +22,13 @@ internal static partial class EngineLog
 
     [LoggerMessage(1005, LogLevel.Information, "Adapter {Adapter} unloaded")]
     public static partial void AdapterUnloaded(ILogger logger, string adapter);
+
+    [LoggerMessage(1006, LogLevel.Information, "Adapter {Adapter} registered: {Path}")]
+    public static partial void AdapterRegistered(ILogger logger, string adapter, string path);
+
+    [LoggerMessage(1007, LogLevel.Warning, "The watched folder {Directory} cannot be read: {Reason}; its adapters are served on")]
+    public static partial void WatchFailed(ILogger logger, string directory, string reason);
+
+    [LoggerMessage(1008, LogLevel.Information, "Adapter {Adapter} in {Path} is not complete yet and will be looked at again")]
+    public static partial void AdapterIncomplete(ILogger logger, string adapter, string path);
 }

@@ -18,7 +18,11 @@ internal sealed record EngineParts
 
     public required EngineInfo Info { get; init; }
 
+    public IReadOnlyList<IAdapterResolver> Resolvers { get; init; } = [];
+
     public SchedulerOptions Scheduler { get; init; } = new();
+
+    public ExperimentOptions Experiment { get; init; } = new();
 
     public TimeProvider Time { get; init; } = TimeProvider.System;
 

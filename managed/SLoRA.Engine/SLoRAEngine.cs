@@ -8,6 +8,7 @@ using SLoRA.Engine.Catalog;
 using SLoRA.Engine.Loop;
 using SLoRA.Engine.Native;
 using SLoRA.Engine.Text;
+using SLoRA.Scheduling.Ablation;
 using SLoRA.Scheduling.Planning;
 using SLoRA.Tokenizers;
 
@@ -23,9 +24,11 @@ public sealed class SLoRAEngine : IAsyncDisposable
     private readonly AdapterCatalog _catalog;
     private readonly EngineLoop _loop;
     private readonly TimeProvider _time;
+    private readonly ILogger _logger;
     private readonly Lock _gate = new();
     private ulong _lastRequestId;
     private volatile EngineState _state = EngineState.Ready;
+    private readonly List<DirectoryWatch> _watches = [];
     private Task? _disposal;
 
     internal SLoRAEngine(EngineParts parts)
@@ -33,13 +36,13 @@ public sealed class SLoRAEngine : IAsyncDisposable
         _native = parts.Native;
         _tokenizer = parts.Tokenizer;
         _time = parts.Time;
+        _logger = parts.Loggers.CreateLogger("SLoRA.Engine");
         Info = parts.Info;
         _prompts = new PromptEncoder(parts.Tokenizer, parts.ModelTemplate);
-        var logger = parts.Loggers.CreateLogger("SLoRA.Engine");
-        _catalog = new AdapterCatalog(_native, parts.Folders, Info.ModelName, _time, logger);
-        var scheduler = new Scheduler(LimitsOf(_native.Geometry, parts.Scheduler), SchedulerPolicies.FirstComeFirstServed(), _time);
-        _loop = new EngineLoop(_native, scheduler, parts.Scheduler.MaxQueue, _time, logger) { Faulted = _ => _state = EngineState.Faulted };
-        EngineLog.EngineReady(logger, Info.ModelName, Info.Architecture, Info.ComputeDtype, Info.Backend, Info.TotalPages, Info.TokensPerPage, Info.PageBytes);
+        _catalog = new AdapterCatalog(_native, parts.Folders, parts.Resolvers, Info.ModelName, _time, _logger);
+        var scheduler = new Scheduler(LimitsOf(_native.Geometry, parts.Scheduler), PoliciesOf(parts.Experiment), _time);
+        _loop = new EngineLoop(_native, scheduler, parts.Scheduler.MaxQueue, _time, _logger, countsAdapterPages: parts.Experiment.Memory == ExperimentMemory.Unified) { Faulted = _ => _state = EngineState.Faulted };
+        EngineLog.EngineReady(_logger, Info.ModelName, Info.Architecture, Info.ComputeDtype, Info.Backend, Info.TotalPages, Info.TokensPerPage, Info.PageBytes);
     }
 
     /// <summary>What the engine runs on.</summary>
@@ -76,7 +79,21 @@ public sealed class SLoRAEngine : IAsyncDisposable
     /// <exception cref="AdapterIncompatibleException">An adapter is bad and the options are strict.</exception>
     public static Task<SLoRAEngine> LoadAsync(
         SLoRAOptions options, IProgress<LoadProgress>? progress = null, ILoggerFactory? loggers = null, CancellationToken ct = default) =>
-        EngineLoader.LoadAsync(options, progress, loggers, TimeProvider.System, ct);
+        EngineLoader.LoadAsync(options, [], progress, loggers, TimeProvider.System, ct);
+
+    /// <summary>Loads a model and its adapters, without a host, and asks resolvers for adapters that nobody has registered.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="resolvers">Asked in this order, then that of <see cref="AdapterOptions.ResolveDirectory"/>.</param>
+    /// <param name="progress">Told of the bytes and adapters read; may be null.</param>
+    /// <param name="loggers">Where to log; null: nowhere.</param>
+    /// <param name="ct">Ends the load.</param>
+    /// <exception cref="ArgumentException">An option is outside its limits.</exception>
+    /// <exception cref="NativeLibraryException">The native library was not found or does not load.</exception>
+    /// <exception cref="ModelLoadException">The model's files are missing, wrong or unsupported.</exception>
+    /// <exception cref="AdapterIncompatibleException">An adapter is bad and the options are strict.</exception>
+    public static Task<SLoRAEngine> LoadAsync(
+        SLoRAOptions options, IEnumerable<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress = null, ILoggerFactory? loggers = null, CancellationToken ct = default) =>
+        EngineLoader.LoadAsync(options, resolvers, progress, loggers, TimeProvider.System, ct);
 
     /// <summary>Generates. Nothing happens until the first chunk is asked for; ending the enumeration early, or
     /// cancelling, frees what the request holds at once.</summary>
@@ -84,6 +101,8 @@ public sealed class SLoRAEngine : IAsyncDisposable
     /// <param name="ct">Ends the request in any phase: queued, in its prompt or generating.</param>
     /// <exception cref="RequestInvalidException">An option is outside its limits, or the prompt does not fit.</exception>
     /// <exception cref="AdapterNotFoundException">There is no such adapter.</exception>
+    /// <exception cref="AdapterIncompatibleException">The adapter had to be read, and its files are missing or wrong.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">The adapter had to be read, and the host adapter budget has no room.</exception>
     /// <exception cref="QueueFullException">Too many requests wait.</exception>
     /// <exception cref="SLoRAException">The engine takes no requests or failed.</exception>
     public async IAsyncEnumerable<GenerationChunk> GenerateAsync(GenerationRequest request, [EnumeratorCancellation] CancellationToken ct = default)
@@ -95,7 +114,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
         GenerationRun? run = null;
         RequestTicket? ticket = null;
         Exception? failure = null;
-        var revisions = AcquireAdapters(request);
+        var revisions = await AcquireAdaptersAsync(request, ct).ConfigureAwait(false);
         try
         {
             ticket = CreateTicket(request, revisions);
@@ -138,7 +157,8 @@ public sealed class SLoRAEngine : IAsyncDisposable
     /// Runs a request of one choice whose tokens are only counted. Throws what GenerateAsync would before queueing it.
     internal ValueTask<ObservedRequest> ObserveAsync(GenerationRequest request, ITokenObserver observer)
     {
-        var revisions = AcquireAdapters(request);
+        // A replay's adapters are in host memory already, so this waits for nothing.
+        var revisions = AcquireAdaptersAsync(request, CancellationToken.None).AsTask().GetAwaiter().GetResult();
         ObservedRequest run;
         RequestTicket ticket;
         try
@@ -156,15 +176,17 @@ public sealed class SLoRAEngine : IAsyncDisposable
         return ValueTask.FromResult(run);
     }
 
-    /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it.</summary>
+    /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it; loads adapters that
+    /// are only registered, as that would.</summary>
     /// <param name="request">The request.</param>
+    /// <param name="ct">Ends the wait for adapters.</param>
     /// <exception cref="RequestInvalidException">An option is outside its limits, or the prompt does not fit.</exception>
     /// <exception cref="AdapterNotFoundException">There is no such adapter.</exception>
     /// <exception cref="SLoRAException">The engine takes no requests.</exception>
-    public void Validate(GenerationRequest request)
+    public async Task ValidateAsync(GenerationRequest request, CancellationToken ct = default)
     {
         ArgumentNullException.ThrowIfNull(request);
-        var revisions = AcquireAdapters(request);
+        var revisions = await AcquireAdaptersAsync(request, ct).ConfigureAwait(false);
         try
         {
             CreateTicket(request, revisions);
@@ -232,13 +254,21 @@ public sealed class SLoRAEngine : IAsyncDisposable
         lock (_gate)
         {
             _state = EngineState.Stopped;
-            _disposal ??= Task.Run(DisposeCore);
+            _disposal ??= Task.Run(DisposeCoreAsync);
         }
 
         return new ValueTask(_disposal);
     }
 
     internal void Start() => _loop.Start();
+
+    /// Keeps the catalogue like a folder from now on.
+    internal void Watch(string directory, TimeSpan period)
+    {
+        var watch = new DirectoryWatch(_catalog, directory, period, _time, _logger);
+        _watches.Add(watch);
+        watch.Start();
+    }
 
     private static SchedulerLimits LimitsOf(NativeGeometry geometry, SchedulerOptions options) => new()
     {
@@ -250,6 +280,12 @@ public sealed class SLoRAEngine : IAsyncDisposable
         PrefillChunkTokens = options.PrefillChunk == 0 ? int.MaxValue : options.PrefillChunk,
     };
 
+    private static SchedulerPolicies PoliciesOf(ExperimentOptions experiment)
+    {
+        var own = SchedulerPolicies.FirstComeFirstServed();
+        return experiment.Scheduling == ExperimentScheduling.PerAdapter ? own with { Admission = new PerAdapterBatches() } : own;
+    }
+
     private static string? AdapterLabel(GenerationRequest request) => request.Adapters.Count == 0 ? null : request.Adapters[0].Name;
 
     private static void Release(AdapterRevision[] revisions)
@@ -260,8 +296,13 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
     }
 
-    private void DisposeCore()
+    private async Task DisposeCoreAsync()
     {
+        foreach (var watch in _watches)
+        {
+            await watch.DisposeAsync().ConfigureAwait(false);
+        }
+
         _loop.Dispose();
         _catalog.Close();
         _native.Dispose();
@@ -279,7 +320,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
     }
 
-    private AdapterRevision[] AcquireAdapters(GenerationRequest request)
+    private async ValueTask<AdapterRevision[]> AcquireAdaptersAsync(GenerationRequest request, CancellationToken ct)
     {
         if (_state != EngineState.Ready)
         {
@@ -292,10 +333,11 @@ public sealed class SLoRAEngine : IAsyncDisposable
         {
             foreach (var adapter in request.Adapters)
             {
-                revisions.Add(_catalog.Acquire(adapter.Name));
+                revisions.Add(await _catalog.AcquireAsync(adapter.Name, ct).ConfigureAwait(false));
             }
 
-            return [.. revisions];
+            // Reading an adapter takes its time.
+            return _state == EngineState.Ready ? [.. revisions] : throw new SLoRAException($"the engine takes no requests: it is {_state}", _loop.Fault);
         }
         catch
         {

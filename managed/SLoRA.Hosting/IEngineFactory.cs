@@ -9,7 +9,8 @@ internal interface IEngineFactory
     Task<SLoRAEngine> LoadAsync(SLoRAOptions options, CancellationToken ct);
 }
 
-internal sealed class EngineFactory(ILoggerFactory loggers, TimeProvider time, IProgress<LoadProgress>? progress = null) : IEngineFactory
+internal sealed class EngineFactory(
+    ILoggerFactory loggers, TimeProvider time, IEnumerable<IAdapterResolver> resolvers, IProgress<LoadProgress>? progress = null) : IEngineFactory
 {
-    public Task<SLoRAEngine> LoadAsync(SLoRAOptions options, CancellationToken ct) => EngineLoader.LoadAsync(options, progress, loggers, time, ct);
+    public Task<SLoRAEngine> LoadAsync(SLoRAOptions options, CancellationToken ct) => EngineLoader.LoadAsync(options, resolvers, progress, loggers, time, ct);
 }

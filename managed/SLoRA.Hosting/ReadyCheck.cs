@@ -41,7 +41,7 @@ internal sealed class ReadyCheck(EngineHost host) : IHealthCheck
             ["pages_free"] = now.FreePages,
             ["pages_kv"] = now.KvPages,
             ["pages_adapter"] = now.AdapterPages,
-            ["adapters"] = engine.Adapters.Adapters.Count,
+            ["adapters"] = engine.Adapters.Count,
             ["running"] = now.Running,
             ["queued"] = now.Queued,
         };

@@ -1,4 +1,5 @@
 // Registration: AddSLoRA and what follows it.
+using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -68,6 +69,17 @@ public static class SLoRAServiceCollectionExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         builder.Services.Configure<SLoRAOptions>(options => options.Adapters.Directories.Add(path));
+        return builder;
+    }
+
+    /// <summary>Asks a resolver for adapters that nobody has registered, in the order of these calls.</summary>
+    /// <typeparam name="TResolver">The resolver; made by the container.</typeparam>
+    /// <param name="builder">The builder.</param>
+    public static ISLoRABuilder AddAdapterResolver<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TResolver>(this ISLoRABuilder builder)
+        where TResolver : class, IAdapterResolver
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        builder.Services.AddSingleton<IAdapterResolver, TResolver>();
         return builder;
     }
 

@@ -7,7 +7,7 @@ namespace SLoRA.Interop;
 
 /// <summary>
 /// An engine on a model: one page pool, the sequences on it and the step. One thread at a time may call it, except
-/// <see cref="Geometry"/>, <see cref="GetCounters"/>, <see cref="GetPageOwners"/> and the load of adapters, which any thread
+/// <see cref="Geometry"/>, <see cref="GetCounters"/>, <see cref="GetTraffic"/>, <see cref="GetPageOwners"/> and the load of adapters, which any thread
 /// may. Disposing ends every sequence; its memory goes when its last adapter is disposed too.
 /// </summary>
 public sealed unsafe class NativeEngine : IDisposable
@@ -156,6 +156,18 @@ public sealed unsafe class NativeEngine : IDisposable
         StatusErrors.ThrowIfFailed(status, in error);
         buffers.Accept(status == (int)NativeStatus.Ok ? result : default);
         return status == (int)NativeStatus.Ok;
+    }
+
+    /// <summary>What rank 0 has exchanged with the other tensor-parallel ranks so far.</summary>
+    /// <returns>Counts and bytes; all zero with one rank.</returns>
+    public NativeTraffic GetTraffic()
+    {
+        using HandleLease lease = new(Handle);
+        NativeError error = NativeError.Create();
+        NativeTraffic traffic = NativeTraffic.Create();
+        int status = NativeMethods.EngineGetTraffic((OpaqueEngine*)lease.Pointer, &traffic, &error);
+        StatusErrors.ThrowIfFailed(status, in error);
+        return traffic;
     }
 
     /// <summary>Where the pages are and what the pool has done so far. Any thread.</summary>

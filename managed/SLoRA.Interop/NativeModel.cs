@@ -42,8 +42,12 @@ public sealed unsafe class NativeModel : IDisposable
         NativeLibraryLoader.LoadHandle();
         using LoadWatch watch = new(progress, cancellationToken);
         byte[] path = Encoding.UTF8.GetBytes(options.Path);
+        byte[]? listen = options.Listen is { } address ? Encoding.UTF8.GetBytes(address) : null;
+        byte[]? secret = options.Secret is { } text ? Encoding.UTF8.GetBytes(text) : null;
+        int[]? devices = options.Devices.Count > 0 ? [.. options.Devices] : null;
         NativeError error = NativeError.Create();
-        fixed (byte* pathBytes = path)
+        fixed (byte* pathBytes = path, listenBytes = listen, secretBytes = secret)
+        fixed (int* devicePlaces = devices)
         {
             NativeModelOptions native = NativeModelOptions.Create();
             native.Backend = (int)options.Backend;
@@ -55,6 +59,16 @@ public sealed unsafe class NativeModel : IDisposable
             native.Synthetic = options.Synthetic ? (byte)1 : (byte)0;
             native.SyntheticSeed = options.SyntheticSeed;
             native.Progress = watch.Progress;
+            native.TpSize = (uint)options.TensorParallelSize;
+            native.LoraSharding = (int)options.LoraSharding;
+            native.TpDevices = devicePlaces;
+            native.NumTpDevices = (uint)(devices?.Length ?? 0);
+            native.TpListen = listenBytes;
+            native.TpListenBytes = (ulong)(listen?.Length ?? 0);
+            native.TpSecret = secretBytes;
+            native.TpSecretBytes = (ulong)(secret?.Length ?? 0);
+            native.TpJoinMs = (uint)options.JoinMilliseconds;
+            native.TpLimitMs = (uint)options.TimeLimitMilliseconds;
             OpaqueModel* model = NativeMethods.ModelLoad(&native, &error);
             if (model is null)
             {

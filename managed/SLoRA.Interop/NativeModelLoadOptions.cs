@@ -25,4 +25,25 @@ public sealed record NativeModelLoadOptions
 
     /// <summary>Seed of random weights.</summary>
     public ulong SyntheticSeed { get; init; }
+
+    /// <summary>Tensor-parallel ranks, 1..64.</summary>
+    public int TensorParallelSize { get; init; } = 1;
+
+    /// <summary>How the ranks share out the LoRA updates.</summary>
+    public NativeLoraSharding LoraSharding { get; init; } = NativeLoraSharding.Aligned;
+
+    /// <summary>The ranks' CUDA devices, one each; empty: <see cref="DeviceIndex"/> and those after it.</summary>
+    public IReadOnlyList<int> Devices { get; init; } = [];
+
+    /// <summary>host:port at which the other ranks, which are processes, are awaited; null: they are threads.</summary>
+    public string? Listen { get; init; }
+
+    /// <summary>What they must know; with <see cref="Listen"/> only.</summary>
+    public string? Secret { get; init; }
+
+    /// <summary>How long to wait for them to come, in milliseconds; 0: a minute.</summary>
+    public int JoinMilliseconds { get; init; }
+
+    /// <summary>How long a rank may not answer before it counts as lost, in milliseconds; 0: 30,000.</summary>
+    public int TimeLimitMilliseconds { get; init; }
 }

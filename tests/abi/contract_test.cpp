@@ -182,6 +182,21 @@ TEST_F(LoadedEngine, EngineOptionsOfOtherVersions) {
   EXPECT_EQ(error_.status, SLORA_ERROR_STRUCT_SIZE);
 }
 
+TEST_F(LoadedEngine, EvictionPoliciesAreNamed) {
+  for (const int32_t policy : {SLORA_EVICTION_DEFAULT, SLORA_EVICTION_LRU, SLORA_EVICTION_COST}) {
+    engine_options_.eviction_policy = policy;
+    slora_engine* engine = slora_engine_create(model_, &engine_options_, &error_);
+    EXPECT_NE(engine, nullptr) << error_.message;
+    slora_engine_destroy(engine);
+  }
+  for (const int32_t policy : {-1, 3}) {
+    engine_options_.eviction_policy = policy;
+    EXPECT_EQ(slora_engine_create(model_, &engine_options_, &error_), nullptr);
+    EXPECT_EQ(error_.status, SLORA_ERROR_INVALID_ARGUMENT);
+    EXPECT_NE(std::strstr(error_.message, "eviction_policy"), nullptr) << error_.message;
+  }
+}
+
 TEST_F(LoadedEngine, AdapterOptionsOfOtherVersions) {
   slora_adapter_options older = SLORA_ADAPTER_OPTIONS_INIT;
   older.synthetic_lora_rank = 4;

@@ -60,8 +60,9 @@ typedef struct slora_adapter_info {
  *
  * @thread any @blocks
  * @return the adapter, to be given to slora_adapter_unload; null with SLORA_ERROR_IO, SLORA_ERROR_FORMAT,
- *   SLORA_ERROR_UNSUPPORTED, SLORA_ERROR_OUT_OF_MEMORY (the host adapter budget, or more pages than the pool has),
- *   SLORA_ERROR_CANCELLED, SLORA_ERROR_INVALID_ARGUMENT or SLORA_ERROR_STRUCT_SIZE. */
+ *   SLORA_ERROR_UNSUPPORTED (also: more pages than the pool has, more bytes than the host adapter budget),
+ *   SLORA_ERROR_OUT_OF_MEMORY (more than is left of the budget: unloading others may help), SLORA_ERROR_CANCELLED,
+ *   SLORA_ERROR_INVALID_ARGUMENT or SLORA_ERROR_STRUCT_SIZE. */
 SLORA_API slora_adapter* slora_adapter_load(slora_engine* engine, const slora_adapter_options* options,
                                             slora_error* error);
 

@@ -19,6 +19,31 @@ extern "C" {
 
 typedef struct slora_engine slora_engine;
 
+/* Which resident adapter gives its pages up first, of those that nobody uses. */
+enum slora_eviction_policy {
+  SLORA_EVICTION_DEFAULT = 0, /* the library's choice: COST */
+  SLORA_EVICTION_LRU = 1,     /* the one that was used longest ago */
+  SLORA_EVICTION_COST = 2     /* reload cost and frequency of use a page, aged (GreedyDual-Size-Frequency) */
+};
+
+/* How an experiment shares memory. */
+enum slora_experiment_memory {
+  SLORA_EXPERIMENT_MEMORY_UNIFIED = 0, /* the engine's own: KV and adapters take each other's pages */
+  /* Adapters in a fixed contiguous region, each in one piece by first fit; KV in the rest. The region is
+   * experiment_mean_adapter_bytes in whole pages times experiment_concurrency, at most nine tenths of the pool. Counters count it as adapter pages, used or not. */
+  SLORA_EXPERIMENT_MEMORY_SPLIT = 1
+};
+
+/* How an experiment computes LoRA. */
+enum slora_experiment_lora {
+  SLORA_EXPERIMENT_LORA_PAGED = 0,  /* the engine's own kernels, in place */
+  SLORA_EXPERIMENT_LORA_PADDED = 1, /* batched products over gathered, padded tensors; one adapter a sequence */
+  /* Merged into the model's weights, of which a copy is kept: the base's bits come back by copying. A plan's rows all have
+   * the same adapter, or none; an adapter has updates of linear modules alone and weight 1. The model serves no other
+   * engine meanwhile. */
+  SLORA_EXPERIMENT_LORA_MERGED = 2
+};
+
 /* Sizes of an engine. All are fixed for its life. */
 typedef struct slora_engine_options {
   uint32_t struct_size;
@@ -32,8 +57,16 @@ typedef struct slora_engine_options {
   uint32_t max_context;          /* tokens of one sequence; 0 or more than the model's: the model's max_position */
   uint8_t check_every_step;      /* 1: walk the whole pool after each step (slora_engine_check); for tests */
   uint8_t reserved0[7];
+  int32_t eviction_policy;       /* enum slora_eviction_policy */
+  /* Experiments: what other systems do in place of this engine's own ideas, to measure what these are worth. The tokens
+   * are the same. 0: none. */
+  int32_t experiment_memory;      /* enum slora_experiment_memory */
+  int32_t experiment_lora;        /* enum slora_experiment_lora */
+  uint32_t experiment_concurrency; /* split memory: adapters at a time, 1..65536 */
+  uint64_t experiment_mean_adapter_bytes; /* split memory: of one image, >= 1 */
 } slora_engine_options;
-#define SLORA_ENGINE_OPTIONS_INIT {(uint32_t)sizeof(slora_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, {0}}
+#define SLORA_ENGINE_OPTIONS_INIT \
+  {(uint32_t)sizeof(slora_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0}
 
 /* The page arithmetic and limits in force, published once. A page is `page_bytes` in each layer's slice of the arena,
  * so one page of KV holds `tokens_per_page` tokens of all layers. */
@@ -77,11 +110,29 @@ typedef struct slora_pool_counters {
 #define SLORA_POOL_COUNTERS_INIT \
   {(uint32_t)sizeof(slora_pool_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
+/* What rank 0 of a tensor-parallel engine has exchanged with the others since the engine was created. All zero with one
+ * rank. A step that replays a recorded graph (CUDA) is counted once, when it is recorded. */
+typedef struct slora_traffic {
+  uint32_t struct_size;
+  uint32_t tp_size;
+  uint64_t all_reduces;
+  uint64_t all_reduce_bytes;     /* of one rank's operands */
+  uint64_t all_gathers;
+  uint64_t all_gather_bytes;     /* of one rank's parts */
+  uint64_t broadcasts;
+  uint64_t broadcast_bytes;
+  uint64_t sent_bytes;           /* what a rank sends for all of these in a ring of N: 2 (N-1)/N of an all_reduce's operand,
+                                  * N-1 times an all_gather's part, (N-1)/N of a broadcast */
+  uint64_t messages;             /* between the ranks' hosts */
+  uint64_t message_bytes;
+} slora_traffic;
+#define SLORA_TRAFFIC_INIT {(uint32_t)sizeof(slora_traffic), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
 /* Creates an engine on a model and takes its memory once.
  * @thread any @blocks
  * @return the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
- *   SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY or SLORA_ERROR_WRONG_STATE (a model of several
- *   tensor-parallel ranks serves one engine at a time). */
+ *   SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY, SLORA_ERROR_UNSUPPORTED (an experiment that the backend lacks, or
+ *   on several ranks) or SLORA_ERROR_WRONG_STATE (a model of several tensor-parallel ranks serves one engine at a time). */
 SLORA_API slora_engine* slora_engine_create(slora_model* model, const slora_engine_options* options,
                                             slora_error* error);
 
@@ -101,6 +152,11 @@ SLORA_API int32_t slora_engine_get_geometry(const slora_engine* engine, slora_en
  * @return SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE. */
 SLORA_API int32_t slora_engine_get_counters(const slora_engine* engine, slora_pool_counters* out_counters,
                                             slora_error* error);
+
+/* Fills `out_traffic`.
+ * @thread any
+ * @return SLORA_OK; SLORA_ERROR_INVALID_ARGUMENT, SLORA_ERROR_STRUCT_SIZE. */
+SLORA_API int32_t slora_engine_get_traffic(const slora_engine* engine, slora_traffic* out_traffic, slora_error* error);
 
 /* Whose a page is. */
 enum slora_page_owner {
@@ -183,6 +239,7 @@ typedef struct slora_sequence_info {
 /* Creates a sequence: takes a slot and a reference on each adapter, no pages.
  * @thread engine
  * @return SLORA_OK; SLORA_DEFERRED_SLOTS; SLORA_ERROR_INVALID_ARGUMENT (the message has value and limit),
+ *   SLORA_ERROR_UNSUPPORTED (a sum of adapters that is not defined, or not in the engine's experiment),
  *   SLORA_ERROR_NOT_FOUND (adapter), SLORA_ERROR_ALREADY_EXISTS (id), SLORA_ERROR_STRUCT_SIZE. */
 SLORA_API int32_t slora_sequence_create(slora_engine* engine, const slora_sequence_options* options,
                                         slora_error* error);
@@ -229,7 +286,10 @@ typedef struct slora_plan {
   uint32_t struct_size;
   uint32_t num_rows;                    /* 1..max_batch_rows */
   const slora_plan_row* rows;           /* [num_rows] */
-  const uint64_t* prefetch_adapter_ids; /* [num_prefetch]: make resident if free or evictable pages allow; never defers */
+  /* [num_prefetch]: adapters that waiting requests need, the soonest first, resident or not. Those that are not become
+   * resident as far as free pages and those of idle adapters outside this list allow; those that are stay before others
+   * that are idle. Holds until the next plan; never defers. */
+  const uint64_t* prefetch_adapter_ids;
   uint32_t num_prefetch;
   uint32_t reserved0;
 } slora_plan;

@@ -46,8 +46,8 @@ enum slora_status {
   SLORA_OK = 0,
   /* Not enough free or reclaimable pages for the plan. Nothing changed; preempt a sequence or wait. */
   SLORA_DEFERRED_PAGES = 1,
-  /* An adapter of the plan cannot become resident now: its load is in flight, or pinned and active adapters fill the
-   * pool. Nothing changed. */
+  /* An adapter of the plan cannot become resident now: pinned and active adapters fill the pool, or loads under way hold
+   * the pages that the plan needs. Nothing changed. */
   SLORA_DEFERRED_ADAPTER = 2,
   /* Every sequence slot of the engine is taken. Nothing changed. */
   SLORA_DEFERRED_SLOTS = 3,

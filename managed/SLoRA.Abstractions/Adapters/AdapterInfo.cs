@@ -10,10 +10,10 @@ public sealed record AdapterInfo
     /// <summary>The folder it was read from.</summary>
     public required string Path { get; init; }
 
-    /// <summary>Identity of this revision.</summary>
+    /// <summary>Identity of this revision; 0 while it is on disk only, as are bytes and pages.</summary>
     public AdapterId Id { get; init; }
 
-    /// <summary>Largest lora_rank of its modules.</summary>
+    /// <summary>Largest lora_rank of its modules; while it is on disk only, that of its configuration.</summary>
     public int LoraRank { get; init; }
 
     /// <summary>Short names of the modules it changes in some layer, in the model's order.</summary>
@@ -37,6 +37,6 @@ public sealed record AdapterInfo
     /// <summary>Requests that hold this revision.</summary>
     public int ActiveRequests { get; init; }
 
-    /// <summary>When it was loaded.</summary>
+    /// <summary>When it was loaded, or registered if it is on disk only.</summary>
     public DateTimeOffset LoadedAt { get; init; }
 }

@@ -12,4 +12,7 @@ public enum AdapterResidency
 
     /// <summary>In pool pages, usable at once.</summary>
     Device,
+
+    /// <summary>Registered: on disk only, read when a request names it.</summary>
+    Disk,
 }

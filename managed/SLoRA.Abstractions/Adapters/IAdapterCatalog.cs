@@ -1,4 +1,5 @@
-// The names under which adapters are served. Safe for concurrent use.
+// The names under which adapters are served. Safe for concurrent use. An adapter is registered (on disk), loaded (packed in
+// host memory) and resident (in pool pages); requests may name it in any of the three.
 namespace SLoRA;
 
 /// <summary>The adapters of an engine, by name. Safe for concurrent use; changes while requests run.</summary>
@@ -9,6 +10,9 @@ public interface IAdapterCatalog
 
     /// <summary>The adapters now, with a token that tells of the next change.</summary>
     AdapterCatalogSnapshot Snapshot();
+
+    /// <summary>How many there are; costs nothing, unlike <see cref="Adapters"/>.</summary>
+    int Count { get; }
 
     /// <summary>One adapter, or null.</summary>
     /// <param name="name">Its name.</param>
@@ -22,12 +26,37 @@ public interface IAdapterCatalog
     /// <exception cref="RequestInvalidException">The name cannot be used, or is taken and Replace is false.</exception>
     Task<AdapterInfo> LoadAsync(AdapterSource source, IProgress<LoadProgress>? progress = null, CancellationToken ct = default);
 
-    /// <summary>Loads each folder in <paramref name="directory"/> that has an <c>adapter_config.json</c>, under the
+    /// <summary>Serves an adapter under its name without reading more than its configuration; its weights are read when a
+    /// request names it.</summary>
+    /// <param name="source">Name, folder, and whether it may replace another.</param>
+    /// <exception cref="AdapterIncompatibleException">The folder or its configuration is missing or wrong.</exception>
+    /// <exception cref="RequestInvalidException">The name cannot be used, or is taken and Replace is false.</exception>
+    AdapterInfo Register(AdapterSource source);
+
+    /// <summary>Registers each folder in <paramref name="directory"/> that has an <c>adapter_config.json</c>, under the
     /// folder's name. A bad one does not keep the others from being served.</summary>
     /// <param name="directory">The folder of folders.</param>
-    /// <param name="strict">true: the first bad adapter ends the load with its exception.</param>
+    /// <param name="strict">true: a bad adapter ends this with its exception, and nothing is registered.</param>
+    /// <param name="progress">Told of the configurations read; may be null.</param>
+    /// <param name="ct">Ends it; nothing is registered then.</param>
+    /// <returns>The adapters that were not registered, with the reason of each.</returns>
+    Task<IReadOnlyList<AdapterFailure>> RegisterDirectoryAsync(string directory, bool strict = false, IProgress<LoadProgress>? progress = null, CancellationToken ct = default);
+
+    /// <summary>Waits until an adapter is loaded: reads it if it is only registered, and asks the resolvers if it is not
+    /// even that.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="ct">Ends the wait, not the load.</param>
+    /// <exception cref="AdapterNotFoundException">Nobody knows it.</exception>
+    /// <exception cref="AdapterIncompatibleException">Its files are missing, wrong or for another model.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">It does not fit into the host adapter budget.</exception>
+    Task<AdapterInfo> EnsureLoadedAsync(string name, CancellationToken ct = default);
+
+    /// <summary>Registers and loads each folder in <paramref name="directory"/> that has an <c>adapter_config.json</c>, under
+    /// the folder's name, several at a time. A bad one does not keep the others from being served.</summary>
+    /// <param name="directory">The folder of folders.</param>
+    /// <param name="strict">true: a bad adapter ends the load with its exception.</param>
     /// <param name="progress">Told of the adapters done; may be null.</param>
-    /// <param name="ct">Ends the load after the adapter it is at.</param>
+    /// <param name="ct">Ends the load after the adapters it is at.</param>
     /// <returns>The adapters that were not loaded, with the reason of each.</returns>
     Task<IReadOnlyList<AdapterFailure>> LoadDirectoryAsync(string directory, bool strict = false, IProgress<LoadProgress>? progress = null, CancellationToken ct = default);
 

@@ -15,20 +15,31 @@ internal sealed class EngineArguments
     private readonly Option<int> _maxSequences = new("--max-sequences") { Description = "Most sequences at a time; 0: 256." };
     private readonly Option<bool> _strict = new("--strict") { Description = "Stop if an adapter cannot be loaded." };
 
+    private readonly Option<int> _tp = new("--tp") { Description = "Tensor-parallel ranks.", DefaultValueFactory = _ => 1 };
+    private readonly Option<string> _loraSharding = new("--lora-sharding") { Description = "How the ranks share out LoRA updates.", DefaultValueFactory = _ => "aligned" };
+    private readonly Option<int[]> _tpDevices = new("--tp-devices") { Description = "The ranks' CUDA devices; without it 0 and those after it.", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<string?> _tpListen = new("--tp-listen") { Description = "host:port at which the other ranks are awaited, which are 'slora worker' processes; without it they are threads." };
+    private readonly Option<int> _joinLimit = new("--join-limit") { Description = "Seconds to wait for them to come.", DefaultValueFactory = _ => 60 };
+    private readonly Option<int> _tpLimit = new("--tp-limit") { Description = "Seconds after which a rank that does not answer counts as lost.", DefaultValueFactory = _ => 30 };
+    private readonly SecretArgument _secret = new();
+
     /// `requiresModel` false: another option may name the model instead.
     public EngineArguments(bool requiresModel = true)
     {
         _model.Required = requiresModel;
+        _loraSharding.AcceptOnlyFromAmong("aligned", "full");
         _dtype.AcceptOnlyFromAmong("bf16", "f32", "f16");
         _backend.AcceptOnlyFromAmong("auto", "host", "cuda");
     }
 
     public void AddTo(Command command)
     {
-        foreach (var option in new Option[] { _model, _adapters, _dtype, _backend, _threads, _poolBytes, _maxBatchTokens, _maxSequences, _strict })
+        foreach (var option in new Option[] { _model, _adapters, _dtype, _backend, _threads, _poolBytes, _maxBatchTokens, _maxSequences, _strict, _tp, _loraSharding, _tpDevices, _tpListen, _joinLimit, _tpLimit })
         {
             command.Options.Add(option);
         }
+
+        _secret.AddTo(command);
     }
 
     public string? AdaptersFolder(ParseResult parsed) => parsed.GetValue(_adapters);
@@ -54,10 +65,26 @@ internal sealed class EngineArguments
         options.Scheduler.MaxBatchTokens = parsed.GetValue(_maxBatchTokens);
         options.Scheduler.MaxSequences = parsed.GetValue(_maxSequences);
         options.Adapters.Strict = parsed.GetValue(_strict);
+        FillRanks(parsed, options.TensorParallel);
         if (AdaptersFolder(parsed) is { } folder)
         {
             options.Adapters.Directories.Add(RequireFolder(folder, "--adapters"));
         }
+    }
+
+    private void FillRanks(ParseResult parsed, TensorParallelOptions options)
+    {
+        options.Size = parsed.GetValue(_tp);
+        options.LoraSharding = parsed.GetValue(_loraSharding) == "full" ? LoraSharding.Full : LoraSharding.Aligned;
+        foreach (var device in parsed.GetValue(_tpDevices) ?? [])
+        {
+            options.Devices.Add(device);
+        }
+
+        options.Listen = parsed.GetValue(_tpListen);
+        options.Secret = _secret.Read(parsed);
+        options.JoinLimitSeconds = parsed.GetValue(_joinLimit);
+        options.TimeLimitSeconds = parsed.GetValue(_tpLimit);
     }
 
     private static string RequireFolder(string path, string option) =>

@@ -1,5 +1,5 @@
-// Names to adapter revisions. Readers see an immutable map; writers replace it under a lock, and loads themselves run
-// outside the lock, so that a slow disk holds up nobody.
+// Names to adapters: registered, loaded or asked of a resolver. Readers see an immutable map; writers replace it under a
+// lock, and loads themselves run outside the lock, so that a slow disk holds up nobody.
 using System.Collections.Immutable;
 using Microsoft.Extensions.Logging;
 using SLoRA.Engine.Native;
@@ -7,77 +7,111 @@ using SLoRA.Engine.Text;
 
 namespace SLoRA.Engine.Catalog;
 
-internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader folders, string modelName, TimeProvider time, ILogger logger) : IAdapterCatalog
+internal sealed class AdapterCatalog(
+    INativeEngine native, IAdapterFolderReader folders, IReadOnlyList<IAdapterResolver> resolvers, string modelName, TimeProvider time, ILogger logger)
+    : IAdapterCatalog
 {
-    private static readonly ImmutableSortedDictionary<string, AdapterRevision> Empty = ImmutableSortedDictionary.Create<string, AdapterRevision>(StringComparer.Ordinal);
+    private static readonly ImmutableSortedDictionary<string, RegisteredAdapter> Empty = ImmutableSortedDictionary.Create<string, RegisteredAdapter>(StringComparer.Ordinal);
 
+    private readonly HostStore _store = new(native, folders, time);
     private readonly Lock _gate = new();
     private volatile State _state = new(Empty, new CancellationTokenSource());
     private bool _isClosed;
 
     /// Told how long each successful read took.
-    public Action<TimeSpan>? AdapterRead { get; set; }
+    public Action<TimeSpan>? AdapterRead
+    {
+        get => _store.AdapterRead;
+        set => _store.AdapterRead = value;
+    }
+
+    public HostStore Store => _store;
 
     public IReadOnlyList<AdapterInfo> Adapters => Snapshot().Adapters;
+
+    public int Count => _state.Adapters.Count;
 
     public AdapterCatalogSnapshot Snapshot()
     {
         var state = _state;
-        return new AdapterCatalogSnapshot([.. state.Revisions.Values.Select(revision => revision.Describe())], state.Changed.Token);
+        return new AdapterCatalogSnapshot([.. state.Adapters.Values.Select(adapter => adapter.Describe())], state.Changed.Token);
     }
 
-    public AdapterInfo? Find(string name) => _state.Revisions.TryGetValue(name, out var revision) ? revision.Describe() : null;
+    public AdapterInfo? Find(string name) => _state.Adapters.TryGetValue(name, out var adapter) ? adapter.Describe() : null;
 
-    /// The current revision of an adapter, held until Release.
-    public AdapterRevision Acquire(string name)
+    /// The registered adapters whose folder lies in `directory`, by name.
+    public Dictionary<string, RegisteredAdapter> In(string directory) =>
+        _state.Adapters.Values.Where(adapter => Path.GetDirectoryName(adapter.Source.Path) == directory).ToDictionary(adapter => adapter.Name, StringComparer.Ordinal);
+
+    /// The current revision of an adapter, held until Release; completes at once if it is loaded.
+    public ValueTask<AdapterRevision> AcquireAsync(string name, CancellationToken ct) =>
+        _state.Adapters.TryGetValue(name, out var adapter) && adapter.TryAcquire() is { } revision
+            ? ValueTask.FromResult(revision)
+            : new ValueTask<AdapterRevision>(LoadAndAcquireAsync(name, ct));
+
+    public async Task<AdapterInfo> EnsureLoadedAsync(string name, CancellationToken ct = default)
     {
-        // A revision that is retired between the look and the lease has been replaced or removed: look again.
-        while (_state.Revisions.TryGetValue(name, out var revision))
+        ArgumentNullException.ThrowIfNull(name);
+        var revision = await AcquireAsync(name, ct).ConfigureAwait(false);
+        try
         {
-            if (revision.TryAcquire())
-            {
-                return revision;
-            }
+            return revision.Describe();
+        }
+        finally
+        {
+            revision.Release();
+        }
+    }
+
+    public AdapterInfo Register(AdapterSource source)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        var adapter = ReadConfig(source);
+        Publish([adapter], replace: source.Replace);
+        return adapter.Describe();
+    }
+
+    public async Task<IReadOnlyList<AdapterFailure>> RegisterDirectoryAsync(
+        string directory, bool strict = false, IProgress<LoadProgress>? progress = null, CancellationToken ct = default)
+    {
+        var (adapters, failures) = await new DirectoryReader(this, directory, strict, progress).ReadAsync(ct).ConfigureAwait(false);
+        Publish(adapters, replace: false);
+        foreach (var failure in failures)
+        {
+            EngineLog.AdapterFailed(logger, failure.Name, failure.Reason);
         }
 
-        throw new AdapterNotFoundException(name);
+        return failures;
     }
 
     public async Task<AdapterInfo> LoadAsync(AdapterSource source, IProgress<LoadProgress>? progress = null, CancellationToken ct = default)
     {
         ArgumentNullException.ThrowIfNull(source);
         source.Validate();
-        RefuseTaken(source);
-        var started = time.GetTimestamp();
-        var revision = await Task.Run(() => Read(source, progress, ct), ct).ConfigureAwait(false);
-        Publish(source, revision);
-        AdapterRead?.Invoke(time.GetElapsedTime(started));
-        EngineLog.AdapterLoaded(logger, source.Name, revision.Describe().LoraRank, revision.Describe().Bytes, revision.Pages);
-        return revision.Describe();
+        RefuseTaken(source.Name, source.Replace);
+        var stamp = AdapterFolder.StampOf(source.Path);
+        var revision = await _store.LoadAsync(source, progress, ct).ConfigureAwait(false);
+        try
+        {
+            Publish([RegisteredAdapter.Of(revision, stamp, time.GetUtcNow())], source.Replace);
+        }
+        catch
+        {
+            revision.Retire();
+            throw;
+        }
+
+        var info = revision.Describe();
+        EngineLog.AdapterLoaded(logger, info.Name, info.LoraRank, info.Bytes, info.Pages);
+        return info;
     }
 
     public async Task<IReadOnlyList<AdapterFailure>> LoadDirectoryAsync(
         string directory, bool strict = false, IProgress<LoadProgress>? progress = null, CancellationToken ct = default)
     {
-        var found = AdapterFolders(directory);
-        var failures = new List<AdapterFailure>();
-        for (var i = 0; i < found.Length; i++)
-        {
-            var name = Path.GetFileName(found[i]);
-            progress?.Report(new LoadProgress(name, i, found.Length));
-            try
-            {
-                await LoadAsync(new AdapterSource(name, found[i]), null, ct).ConfigureAwait(false);
-            }
-            catch (SLoRAException error) when (!strict && !error.IsFatal)
-            {
-                EngineLog.AdapterFailed(logger, name, error.Message);
-                failures.Add(new AdapterFailure(name, found[i], error.Message));
-            }
-        }
-
-        progress?.Report(new LoadProgress(string.Empty, found.Length, found.Length));
-        return failures;
+        var (adapters, failures) = await new DirectoryReader(this, directory, strict, null).ReadAsync(ct).ConfigureAwait(false);
+        var loader = new DirectoryLoader(adapters, failures, LoadAsync, progress, logger);
+        return await loader.LoadAsync(strict, ct).ConfigureAwait(false);
     }
 
     public async Task LoadSyntheticAsync(SyntheticAdapters adapters, IProgress<LoadProgress>? progress = null, CancellationToken ct = default)
@@ -88,11 +122,7 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
         try
         {
             await new SyntheticLoader(native, adapters, progress, time).LoadAsync(made, ct).ConfigureAwait(false);
-            lock (_gate)
-            {
-                ObjectDisposedException.ThrowIf(_isClosed, this);
-                Replace(_state.Revisions.SetItems(made.Select(revision => WithFreeName(revision!))));
-            }
+            Publish([.. made.Select(revision => RegisteredAdapter.Of(revision!, default, time.GetUtcNow()))], replace: false);
         }
         catch
         {
@@ -107,22 +137,16 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
 
     public async Task<bool> UnloadAsync(string name, UnloadMode mode = UnloadMode.WhenIdle, CancellationToken ct = default)
     {
-        AdapterRevision? revision;
-        lock (_gate)
+        if (Remove(name) is not { } adapter)
         {
-            if (!_state.Revisions.TryGetValue(name, out revision))
-            {
-                return false;
-            }
-
-            Replace(_state.Revisions.Remove(name));
+            return false;
         }
 
-        revision.Retire();
+        var idle = adapter.Remove();
         EngineLog.AdapterUnloaded(logger, name);
         if (mode == UnloadMode.WhenIdle)
         {
-            await revision.Idle.WaitAsync(ct).ConfigureAwait(false);
+            await idle.WaitAsync(ct).ConfigureAwait(false);
         }
 
         return true;
@@ -130,112 +154,155 @@ internal sealed class AdapterCatalog(INativeEngine native, IAdapterFolderReader 
 
     public void SetPinned(string name, bool pinned)
     {
-        var revision = Acquire(name);
-        try
+        if (!_state.Adapters.TryGetValue(name, out var adapter))
         {
-            revision.SetPinned(pinned);
+            throw new AdapterNotFoundException(name);
         }
-        finally
-        {
-            revision.Release();
-        }
+
+        adapter.SetPinned(pinned);
     }
 
     /// Retires everything; later loads fail.
     public void Close()
     {
-        ImmutableSortedDictionary<string, AdapterRevision> revisions;
+        ImmutableSortedDictionary<string, RegisteredAdapter> adapters;
         lock (_gate)
         {
             _isClosed = true;
-            revisions = _state.Revisions;
+            adapters = _state.Adapters;
             Replace(Empty);
         }
 
-        foreach (var revision in revisions.Values)
+        foreach (var adapter in adapters.Values)
         {
-            revision.Retire();
+            adapter.Remove();
         }
     }
 
-    private static string[] AdapterFolders(string directory)
+    /// Reads what costs little; registers nothing.
+    public RegisteredAdapter ReadConfig(AdapterSource source)
     {
-        if (!Directory.Exists(directory))
-        {
-            throw new AdapterIncompatibleException($"'{directory}' is not a folder");
-        }
-
-        return [.. Directory.EnumerateDirectories(directory).Where(folder => File.Exists(Path.Combine(folder, "adapter_config.json"))).Order(StringComparer.Ordinal)];
-    }
-
-    private void RefuseTaken(AdapterSource source)
-    {
-        if (source.Name == modelName)
-        {
-            throw new RequestInvalidException($"lora_name is '{source.Name}', which is the base model's name", "lora_name");
-        }
-
-        if (!source.Replace && _state.Revisions.ContainsKey(source.Name))
-        {
-            throw new RequestInvalidException($"an adapter named '{source.Name}' is loaded already; unload it first or replace it in place", "lora_name");
-        }
-    }
-
-    private KeyValuePair<string, AdapterRevision> WithFreeName(AdapterRevision revision)
-    {
-        RefuseTaken(revision.Source);
-        return new KeyValuePair<string, AdapterRevision>(revision.Name, revision);
-    }
-
-    private AdapterRevision Read(AdapterSource source, IProgress<LoadProgress>? progress, CancellationToken ct)
-    {
+        source.Validate();
         if (!Directory.Exists(source.Path))
         {
             throw new AdapterIncompatibleException($"'{source.Path}' is not a folder");
         }
 
-        var chatTemplate = folders.Read(source.Path);
-        try
-        {
-            return new AdapterRevision(source, native.LoadAdapter(new AdapterImage.Files(source.Path), source.Pinned, progress, ct), chatTemplate, time.GetUtcNow());
-        }
-        catch (SLoRAException error) when (error is not AdapterIncompatibleException and not OutOfDeviceMemoryException && !error.IsFatal)
-        {
-            throw new AdapterIncompatibleException(error.Status, error.Message, error);
-        }
+        // Stamped first: what is written while it is read counts as changed.
+        var stamp = AdapterFolder.StampOf(source.Path);
+        return new RegisteredAdapter(source, AdapterFolder.ReadRank(source.Path), stamp, time.GetUtcNow());
     }
 
-    private void Publish(AdapterSource source, AdapterRevision revision)
+    /// Enters adapters under their names, all or none.
+    public void Publish(IReadOnlyCollection<RegisteredAdapter> adapters, bool replace)
     {
-        AdapterRevision? replaced;
+        if (adapters.Count == 0)
+        {
+            return;
+        }
+
+        var replaced = new List<RegisteredAdapter>();
         lock (_gate)
         {
-            try
+            ObjectDisposedException.ThrowIf(_isClosed, this);
+            foreach (var adapter in adapters)
             {
-                ObjectDisposedException.ThrowIf(_isClosed, this);
-                RefuseTaken(source);
-            }
-            catch
-            {
-                revision.Retire();
-                throw;
+                RefuseTaken(adapter.Name, replace);
+                if (_state.Adapters.TryGetValue(adapter.Name, out var old))
+                {
+                    replaced.Add(old);
+                }
             }
 
-            _state.Revisions.TryGetValue(source.Name, out replaced);
-            Replace(_state.Revisions.SetItem(source.Name, revision));
+            Replace(_state.Adapters.SetItems(adapters.Select(adapter => KeyValuePair.Create(adapter.Name, adapter))));
         }
 
-        replaced?.Retire();
+        replaced.ForEach(adapter => adapter.Remove());
     }
 
-    private void Replace(ImmutableSortedDictionary<string, AdapterRevision> revisions)
+    public void RefuseTaken(string name, bool replace)
+    {
+        if (name == modelName)
+        {
+            throw new RequestInvalidException($"lora_name is '{name}', which is the base model's name", "lora_name");
+        }
+
+        if (!replace && _state.Adapters.ContainsKey(name))
+        {
+            throw new RequestInvalidException($"an adapter named '{name}' is loaded already; unload it first or replace it in place", "lora_name");
+        }
+    }
+
+    private RegisteredAdapter? Remove(string name)
+    {
+        lock (_gate)
+        {
+            if (!_state.Adapters.TryGetValue(name, out var adapter))
+            {
+                return null;
+            }
+
+            Replace(_state.Adapters.Remove(name));
+            return adapter;
+        }
+    }
+
+    private async Task<AdapterRevision> LoadAndAcquireAsync(string name, CancellationToken ct)
+    {
+        while (true)
+        {
+            if (!_state.Adapters.TryGetValue(name, out var adapter))
+            {
+                adapter = await ResolveAsync(name, ct).ConfigureAwait(false) ?? throw new AdapterNotFoundException(name);
+            }
+
+            // Null: the adapter has been replaced or removed meanwhile. Look again.
+            if (await adapter.AcquireAsync(source => _store.LoadAsync(source, null, CancellationToken.None), ct).ConfigureAwait(false) is { } revision)
+            {
+                return revision;
+            }
+        }
+    }
+
+    private async Task<RegisteredAdapter?> ResolveAsync(string name, CancellationToken ct)
+    {
+        if (name == modelName || !AdapterSource.IsValidName(name))
+        {
+            return null;
+        }
+
+        foreach (var resolver in resolvers)
+        {
+            if (await resolver.ResolveAsync(name, ct).ConfigureAwait(false) is not { } source)
+            {
+                continue;
+            }
+
+            var found = ReadConfig(source with { Name = name });
+            lock (_gate)
+            {
+                ObjectDisposedException.ThrowIf(_isClosed, this);
+                if (_state.Adapters.TryGetValue(name, out var first))
+                {
+                    return first;
+                }
+
+                Replace(_state.Adapters.SetItem(name, found));
+                return found;
+            }
+        }
+
+        return null;
+    }
+
+    private void Replace(ImmutableSortedDictionary<string, RegisteredAdapter> adapters)
     {
         var old = _state;
-        _state = new State(revisions, new CancellationTokenSource());
+        _state = new State(adapters, new CancellationTokenSource());
 
         // Whoever listens may look at the catalogue again: not on this thread, which holds the lock.
         _ = old.Changed.CancelAsync();
     }
 
-    private sealed record State(ImmutableSortedDictionary<string, AdapterRevision> Revisions, CancellationTokenSource Changed);
+    private sealed record State(ImmutableSortedDictionary<string, RegisteredAdapter> Adapters, CancellationTokenSource Changed);
 }

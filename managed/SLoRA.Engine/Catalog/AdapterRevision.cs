@@ -21,17 +21,43 @@ internal sealed class AdapterRevision(AdapterSource source, INativeAdapter nativ
 
     public int Pages { get; } = native.Pages;
 
+    public long Bytes { get; } = native.Bytes;
+
     public RenderChat? ChatTemplate { get; } = chatTemplate;
 
     /// Completes when the revision is retired and its handle given back.
     public Task Idle => _idle.Task;
 
+    /// The name it is loaded for.
+    public RegisteredAdapter? Owner { get; set; }
+
+    /// Keeps its image while nobody holds it, and may drop it; null: nobody does.
+    public HostStore? Store { get; init; }
+
+    // ---- the store's, under its lock
+
+    /// Pinned adapters stay, and what came from no file cannot come back.
+    public bool CanReload => Store is not null && !Volatile.Read(ref _isPinned);
+
+    public long Uses { get; set; }
+
+    public IdleImage IdleImage { get => field ??= new IdleImage(0, 0, this); set; }
+
     public bool TryAcquire()
     {
         lock (_gate)
         {
-            _leases += _isRetired ? 0 : 1;
-            return !_isRetired;
+            if (_isRetired)
+            {
+                return false;
+            }
+
+            if (_leases++ == 0)
+            {
+                Store?.Hold(this);
+            }
+
+            return true;
         }
     }
 
@@ -39,7 +65,11 @@ internal sealed class AdapterRevision(AdapterSource source, INativeAdapter nativ
     {
         lock (_gate)
         {
-            _leases--;
+            if (--_leases == 0)
+            {
+                Store?.LetGo(this);
+            }
+
             EndIfUnused();
         }
     }
@@ -53,14 +83,38 @@ internal sealed class AdapterRevision(AdapterSource source, INativeAdapter nativ
         }
     }
 
+    /// Retires it if nobody holds it.
+    public bool TryRetireIdle()
+    {
+        lock (_gate)
+        {
+            if (_leases > 0 || _isRetired || _isPinned)
+            {
+                return false;
+            }
+
+            _isRetired = true;
+            EndIfUnused();
+        }
+
+        Owner?.Drop(this);
+        return true;
+    }
+
     public void SetPinned(bool pinned)
     {
         lock (_gate)
         {
-            if (!_isRetired)
+            if (_isRetired)
             {
-                native.SetPinned(pinned);
-                _isPinned = pinned;
+                return;
+            }
+
+            native.SetPinned(pinned);
+            _isPinned = pinned;
+            if (_leases == 0)
+            {
+                Store?.Enter(this);
             }
         }
     }
@@ -76,7 +130,7 @@ internal sealed class AdapterRevision(AdapterSource source, INativeAdapter nativ
                 Id = Id,
                 LoraRank = native.LoraRank,
                 TargetModules = native.Modules,
-                Bytes = native.Bytes,
+                Bytes = Bytes,
                 Pages = Pages,
                 Residency = _idle.Task.IsCompleted ? AdapterResidency.Host : native.Residency,
                 Pinned = _isPinned,
@@ -92,6 +146,7 @@ internal sealed class AdapterRevision(AdapterSource source, INativeAdapter nativ
         if (_isRetired && _leases == 0 && !_idle.Task.IsCompleted)
         {
             native.Dispose();
+            Store?.Leave(this);
             _idle.SetResult();
         }
     }

@@ -31,6 +31,7 @@ internal sealed class EngineLoop : IDisposable
     private readonly HashSet<RequestTicket> _tickets = [];
     private readonly Thread _thread;
     private readonly int _maxWaiting;
+    private readonly bool _countsAdapterPages;
 
     private ulong _lastSequenceId;
     private int _numWaiting;
@@ -42,8 +43,10 @@ internal sealed class EngineLoop : IDisposable
     private volatile TaskCompletionSource? _idle;
     private LoopNumbers _numbers = new();
 
-    public EngineLoop(INativeEngine native, Scheduler scheduler, int maxWaiting, TimeProvider time, ILogger logger)
+    // countsAdapterPages: adapters take pages that KV could have, everywhere but where an experiment sets a region aside.
+    public EngineLoop(INativeEngine native, Scheduler scheduler, int maxWaiting, TimeProvider time, ILogger logger, bool countsAdapterPages = true)
     {
+        _countsAdapterPages = countsAdapterPages;
         _native = native;
         _scheduler = scheduler;
         _maxWaiting = maxWaiting;
@@ -247,7 +250,7 @@ internal sealed class EngineLoop : IDisposable
         ticket.Sequences = new EngineSequence?[ticket.NumChoices];
         for (var choice = 0; choice < ticket.NumChoices; choice++)
         {
-            var uses = Array.ConvertAll(ticket.Adapters, adapter => _scheduler.Adapters.GetOrAdd(adapter.Id, adapter.Pages));
+            var uses = Array.ConvertAll(ticket.Adapters, adapter => _scheduler.Adapters.GetOrAdd(adapter.Id, _countsAdapterPages ? adapter.Pages : 0));
             var sequence = new EngineSequence(new SequenceId(++_lastSequenceId), ticket, choice, uses);
             ticket.Sequences[choice] = sequence;
             _scheduler.Enqueue(sequence);

@@ -18,6 +18,10 @@ public sealed class MemoryOptions
     [Range(0, long.MaxValue)]
     public long HostAdapterBytes { get; set; }
 
+    /// <summary>Which resident adapter gives its pages up first.</summary>
+    [EnumDataType(typeof(AdapterEviction))]
+    public AdapterEviction Eviction { get; set; }
+
     /// <summary>Tokens of one sequence; 0: the model's own limit.</summary>
     [Range(0, int.MaxValue)]
     public int MaxContext { get; set; }

@@ -24,15 +24,22 @@ public sealed class SLoRAOptions
     /// <summary>Batches and the queue.</summary>
     public SchedulerOptions Scheduler { get; set; } = new();
 
+    /// <summary>Experiments; leave it alone to serve.</summary>
+    public ExperimentOptions Experiment { get; set; } = new();
+
+    /// <summary>One model over several ranks.</summary>
+    public TensorParallelOptions TensorParallel { get; set; } = new();
+
     /// <summary>What is wrong with the values, one line each; empty if nothing is.</summary>
     public IReadOnlyList<string> Validate()
     {
         var problems = new List<string>();
-        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Adapters", Adapters), ("Scheduler", Scheduler) })
+        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Adapters", Adapters), ("Scheduler", Scheduler), ("TensorParallel", TensorParallel), ("Experiment", Experiment) })
         {
             Check(section, part, problems);
         }
 
+        problems.AddRange(Experiment.Problems());
         if (Memory.PageTokens is int tokens and not 0 && !int.IsPow2(tokens))
         {
             problems.Add($"Memory.PageTokens is {tokens}; it must be a power of two");
@@ -43,7 +50,31 @@ public sealed class SLoRAOptions
             problems.Add($"Scheduler.MaxBatchRows is {Scheduler.MaxBatchRows}; it must not exceed Scheduler.MaxSequences, {Scheduler.MaxSequences}");
         }
 
+        CheckRanks(problems);
         return problems;
+    }
+
+    private void CheckRanks(List<string> problems)
+    {
+        if (TensorParallel.Devices.Count > 0 && TensorParallel.Devices.Count != TensorParallel.Size)
+        {
+            problems.Add($"TensorParallel.Devices has {TensorParallel.Devices.Count} entries; it must have none or TensorParallel.Size, {TensorParallel.Size}");
+        }
+
+        if (TensorParallel.Listen is null)
+        {
+            return;
+        }
+
+        if (TensorParallel.Size < 2)
+        {
+            problems.Add($"TensorParallel.Listen is '{TensorParallel.Listen}', but TensorParallel.Size is {TensorParallel.Size}; ranks that join need 2 at least");
+        }
+
+        if (string.IsNullOrEmpty(TensorParallel.ResolveSecret()))
+        {
+            problems.Add($"TensorParallel.Secret is missing; ranks that join must know one ({TensorParallelOptions.SecretVariable} may hold it)");
+        }
     }
 
     [System.Diagnostics.CodeAnalysis.UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "The option classes are referenced here, and their members are simple properties with annotations.")]

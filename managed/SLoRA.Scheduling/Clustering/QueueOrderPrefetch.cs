@@ -15,7 +15,7 @@ internal sealed class QueueOrderPrefetch : IPrefetchPolicy
         {
             foreach (var adapter in queue[i].Adapters)
             {
-                if (adapter.IsExpected || adapter.SeenByPlan == planIndex)
+                if (adapter.WantedByPlan == planIndex)
                 {
                     continue;
                 }
@@ -25,7 +25,7 @@ internal sealed class QueueOrderPrefetch : IPrefetchPolicy
                     return count;
                 }
 
-                adapter.SeenByPlan = planIndex;
+                adapter.WantedByPlan = planIndex;
                 adapterIds[count++] = adapter.Id;
             }
         }

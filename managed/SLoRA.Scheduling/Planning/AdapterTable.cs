@@ -27,7 +27,6 @@ internal sealed class AdapterTable
         if (_uses.TryGetValue(id, out var use))
         {
             use.IsResident = true;
-            use.IsExpected = true;
         }
     }
 
@@ -36,7 +35,6 @@ internal sealed class AdapterTable
         if (_uses.TryGetValue(id, out var use))
         {
             use.IsResident = false;
-            use.IsExpected = false;
             ForgetIfUnused(use);
         }
     }
@@ -46,7 +44,6 @@ internal sealed class AdapterTable
         foreach (var use in uses)
         {
             HeldPages += use.NumHolders++ == 0 ? use.Pages : 0;
-            use.IsExpected = true;
         }
     }
 

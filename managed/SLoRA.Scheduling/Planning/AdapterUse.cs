@@ -17,9 +17,9 @@ internal sealed class AdapterUse(ulong id, int pages)
     /// The library said so, and has not said since that it was evicted.
     public bool IsResident { get; set; }
 
-    /// Its pages are counted: a step that loads it was planned. Cleared when it is evicted.
-    public bool IsExpected { get; set; }
-
     /// The last plan that counted this adapter: counts each once a plan without a set.
     public ulong SeenByPlan { get; set; }
+
+    /// The last plan that named this adapter as needed soon.
+    public ulong WantedByPlan { get; set; }
 }

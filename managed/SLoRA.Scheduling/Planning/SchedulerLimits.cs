@@ -19,6 +19,6 @@ internal sealed record SchedulerLimits
     /// Most tokens of one sequence in one step while others decode: bounds how long a long prompt holds them up.
     public int PrefillChunkTokens { get; init; } = int.MaxValue;
 
-    /// Adapters to make resident ahead of need, a step.
-    public int MaxPrefetch { get; init; } = 8;
+    /// Adapters of waiting sequences that a plan names, for the library to bring near and keep.
+    public int MaxPrefetch { get; init; } = 64;
 }

@@ -31,7 +31,15 @@ internal sealed class GenerationEndpoints(SLoRAServerOptions options)
     {
         using var document = await BodyReader.ReadObjectAsync(context.Request, options.MaxBodyBytes).ConfigureAwait(false);
         var reader = new ApiRequestReader(engine, options);
-        return isChat ? reader.ReadChat(document.RootElement) : reader.ReadCompletion(document.RootElement);
+        var request = isChat ? reader.ReadChat(document.RootElement) : reader.ReadCompletion(document.RootElement);
+
+        // A model that is not known, or cannot be read, is an error of this request before any of it runs.
+        foreach (var adapter in request.Generations[0].Adapters)
+        {
+            await engine.Adapters.EnsureLoadedAsync(adapter.Name, context.RequestAborted).ConfigureAwait(false);
+        }
+
+        return request;
     }
 
     private static async Task AnswerAsync(HttpContext context, ApiRequest request, PromptRuns runs, AnswerWriter writer)

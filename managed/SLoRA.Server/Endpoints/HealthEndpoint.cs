@@ -27,6 +27,6 @@ internal static class HealthEndpoint
         var now = engine.GetStatistics();
         var pages = new PagesObject(now.TotalPages, now.FreePages, now.KvPages, now.AdapterPages);
         return new HealthObject(
-            status, now.State.ToString(), engine.Info.ModelName, engine.Info.Backend, engine.Info.ComputeDtype, engine.Adapters.Adapters.Count, now.Running, now.Queued, pages);
+            status, now.State.ToString(), engine.Info.ModelName, engine.Info.Backend, engine.Info.ComputeDtype, engine.Adapters.Count, now.Running, now.Queued, pages);
     }
 }

@@ -21,7 +21,7 @@ internal sealed class PromptRuns : IAsyncDisposable
         // looked at.
         for (var i = 0; requests.Count > 1 && i < requests.Count; i++)
         {
-            engine.Validate(requests[i]);
+            await engine.ValidateAsync(requests[i], ct).ConfigureAwait(false);
         }
 
         var runs = new PromptRuns(engine, requests, ct);

@@ -63,7 +63,8 @@ internal sealed class ApiRequestReader(SLoRAEngine engine, SLoRAServerOptions op
             return [];
         }
 
-        return engine.Adapters.Find(model) is null ? throw ApiException.ModelNotFound(model) : [new AdapterWeight(model)];
+        // Whether there is one is asked when the request is known to be valid: a resolver may have to look for it.
+        return AdapterSource.IsValidName(model) ? [new AdapterWeight(model)] : throw ApiException.ModelNotFound(model);
     }
 
     private static SamplingOptions ReadSampling(FieldReader fields) => new()

@@ -196,7 +196,8 @@ ImageLayout plan_image(const AdapterSource& source, const model::ModuleTable& ta
     if (weights.module_idx < 32) layout.module_mask |= 1u << weights.module_idx;
   }
   if (source.shares_lora_ranks) add_shrink_table(source, layout);
-  layout.num_pages = std::max(1, min_pages);  // an adapter of the head alone has one too: a tenant is never empty
+  layout.num_pages =
+      std::max(1, min_pages);  // an adapter of the head alone has one too: a tenant is never empty
   for (const LayerRun& run : runs) layout.num_pages = std::max(layout.num_pages, run.num_pages());
   layout.image_bytes = static_cast<uint64_t>(layout.num_layers) *
                        static_cast<uint64_t>(layout.num_pages) *

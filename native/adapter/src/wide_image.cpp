@@ -75,9 +75,8 @@ class WideWriter {
   void add_rows(const WideWeights& weights, WideModule& module) {
     const int64_t hidden = weights.rows.shape[1];
     const bool is_whole = weights.row_ids.empty();
-    module.num_rows =
-        static_cast<int32_t>(is_whole ? weights.rows.shape[0]
-                                      : static_cast<int64_t>(weights.row_ids.size()));
+    module.num_rows = static_cast<int32_t>(is_whole ? weights.rows.shape[0]
+                                                    : static_cast<int64_t>(weights.row_ids.size()));
     if (!is_whole) {
       const uint64_t ids = take(weights.row_ids.size() * sizeof(int32_t));
       module.row_ids = address<int32_t>(ids);

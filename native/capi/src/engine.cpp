@@ -10,6 +10,19 @@ using core::Status;
 namespace slora::capi {
 namespace {
 
+ablation::ExperimentOptions read_experiment(const slora_engine_options& in) {
+  const auto within = [](const char* name, int64_t value, int64_t high) {
+    if (value < 0 || value > high)
+      fail(Status::kInvalidArgument, name, " is ", value, ", the limit is 0..", high);
+  };
+  within("experiment_memory", in.experiment_memory, SLORA_EXPERIMENT_MEMORY_SPLIT);
+  within("experiment_lora", in.experiment_lora, SLORA_EXPERIMENT_LORA_MERGED);
+  within("experiment_concurrency", in.experiment_concurrency, 65536);
+  return {static_cast<ablation::MemoryMode>(in.experiment_memory),
+          static_cast<ablation::LoraMode>(in.experiment_lora), in.experiment_mean_adapter_bytes,
+          static_cast<int32_t>(in.experiment_concurrency)};
+}
+
 engine::EngineOptions read_options(const slora_engine_options& in) {
   engine::EngineOptions options;
   options.tokens_per_page = in.tokens_per_page;
@@ -20,10 +33,32 @@ engine::EngineOptions read_options(const slora_engine_options& in) {
   options.max_batch_rows = in.max_batch_rows;
   options.max_context = in.max_context;
   options.check_every_step = in.check_every_step != 0;
+  if (in.eviction_policy < SLORA_EVICTION_DEFAULT || in.eviction_policy > SLORA_EVICTION_COST) {
+    fail(Status::kInvalidArgument, "eviction_policy is ", in.eviction_policy, ", the limit is ",
+         static_cast<int>(SLORA_EVICTION_DEFAULT), "..", static_cast<int>(SLORA_EVICTION_COST));
+  }
+  options.eviction = static_cast<adapter::EvictionKind>(in.eviction_policy);
+  options.experiment = read_experiment(in);
 #if defined(SLORA_CHECK_EVERY_STEP)
   options.check_every_step = true;
 #endif
   return options;
+}
+
+slora_traffic to_abi(const comm::GroupTraffic& traffic, const model::ShardSpec& shard) {
+  slora_traffic abi = SLORA_TRAFFIC_INIT;
+  abi.tp_size = static_cast<uint32_t>(shard.tp_size);
+  abi.all_reduces = traffic.all_reduce.calls;
+  abi.all_reduce_bytes = traffic.all_reduce.bytes;
+  abi.all_gathers = traffic.all_gather.calls;
+  abi.all_gather_bytes = traffic.all_gather.bytes;
+  abi.broadcasts = traffic.broadcast.calls;
+  abi.broadcast_bytes = traffic.broadcast.bytes;
+  abi.sent_bytes = traffic.all_reduce.sent_bytes + traffic.all_gather.sent_bytes +
+                   traffic.broadcast.sent_bytes;
+  abi.messages = traffic.messages.calls;
+  abi.message_bytes = traffic.messages.bytes;
+  return abi;
 }
 
 slora_pool_counters to_abi(const engine::PoolCounters& in) {
@@ -132,8 +167,8 @@ slora_engine* slora_engine_create(slora_model* model, const slora_engine_options
   return capi::guarded_create<slora_engine>("slora_engine_create", error, [&] {
     capi::require(model, "model");
     const slora_engine_options in = capi::read_struct(options, "options");
-    auto* handle = new slora_engine{
-        engine::create_engine(model->model, capi::read_options(in)), {}, {}};
+    auto* handle =
+        new slora_engine{engine::create_engine(model->model, capi::read_options(in)), {}, {}};
     capi::count_handle("slora_engine", 1);
     return handle;
   });
@@ -177,6 +212,17 @@ int32_t slora_engine_get_counters(const slora_engine* engine, slora_pool_counter
   return guarded("slora_engine_get_counters", error, [&] {
     capi::require(engine, "engine");
     capi::write_struct(out_counters, capi::to_abi(engine->engine->counters()), "out_counters");
+    return Status::kOk;
+  });
+}
+
+int32_t slora_engine_get_traffic(const slora_engine* engine, slora_traffic* out_traffic,
+                                 slora_error* error) {
+  return guarded("slora_engine_get_traffic", error, [&] {
+    capi::require(engine, "engine");
+    capi::write_struct(out_traffic,
+                       capi::to_abi(engine->engine->traffic(), engine->engine->model().shard),
+                       "out_traffic");
     return Status::kOk;
   });
 }

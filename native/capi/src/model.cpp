@@ -114,7 +114,8 @@ engine::WorkerOptions read_options(const slora_worker_options& in) {
   engine::WorkerOptions options;
   options.join = read_text(in.join, in.join_bytes, "join");
   options.secret = read_text(in.secret, in.secret_bytes, "secret");
-  if (in.model_path) options.model_path = read_text(in.model_path, in.model_path_bytes, "model_path");
+  if (in.model_path)
+    options.model_path = read_text(in.model_path, in.model_path_bytes, "model_path");
   constexpr uint32_t kMostRanks = static_cast<uint32_t>(model::kMaxTpSize);
   if (in.tp_rank < 1 || in.tp_rank >= kMostRanks) {
     fail(Status::kInvalidArgument, "tp_rank is ", in.tp_rank, ", the limit is 1..", kMostRanks - 1);

@@ -36,6 +36,43 @@ constexpr auto kParting = milliseconds(200);
 // For a sign of life.
 constexpr auto kPatience = milliseconds(500);
 
+// One frame at a time leaves on a connection. (A std::timed_mutex would do, but ThreadSanitizer of
+// gcc 12 does not know its calls.)
+class SendTurn {
+ public:
+  bool take(milliseconds limit) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!given_back_.wait_for(lock, limit, [&] { return !is_taken_; })) return false;
+    is_taken_ = true;
+    return true;
+  }
+  void give_back() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    is_taken_ = false;
+    given_back_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable given_back_;
+  bool is_taken_ = false;
+};
+
+// A turn taken within a limit, or not.
+class HeldTurn {
+ public:
+  HeldTurn(SendTurn& turn, milliseconds limit) : turn_(turn.take(limit) ? &turn : nullptr) {}
+  ~HeldTurn() {
+    if (turn_) turn_->give_back();
+  }
+  HeldTurn(const HeldTurn&) = delete;
+  HeldTurn& operator=(const HeldTurn&) = delete;
+  explicit operator bool() const { return turn_ != nullptr; }
+
+ private:
+  SendTurn* turn_;
+};
+
 }  // namespace
 
 struct TcpLink::Frame {
@@ -47,8 +84,8 @@ struct TcpLink::Frame {
 struct TcpLink::Peer {
   int32_t rank;
   Socket socket;
-  std::timed_mutex send_mutex;
-  bool is_cut_short = false;     // under send_mutex: a frame left in part, nothing may follow it
+  SendTurn send_turn;
+  bool is_cut_short = false;     // in a send turn: a frame left in part, nothing may follow it
   bool is_readable = true;       // of the reader alone
   std::vector<uint8_t> arrived;  // of the reader alone: not yet a whole frame
   bool has_left = false;         // under the link's mutex, as is all that follows
@@ -188,10 +225,10 @@ void TcpLink::send(Peer& peer, MessageKind kind, std::span<const uint8_t> payloa
   bytes.number(frame);
   bytes.raw(payload);
   try {
-    const std::lock_guard<std::timed_mutex> lock(peer.send_mutex);
+    const HeldTurn turn(peer.send_turn, milliseconds(time_limit_ms_));
     size_t sent = 0;
-    if (peer.socket.send(
-            bytes.bytes(), deadline, [&] { return breakage_->is_set(); }, sent))
+    if (turn && peer.socket.send(
+                    bytes.bytes(), deadline, [&] { return breakage_->is_set(); }, sent))
       return;
     peer.is_cut_short = sent > 0;
   } catch (const core::Error& failure) {
@@ -331,8 +368,8 @@ void TcpLink::send_news(Peer& peer, uint32_t kind, const std::string& text) {
   news.number(Frame{kFrameMagic, kind, text.size()});
   news.raw({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   try {
-    const std::unique_lock<std::timed_mutex> lock(peer.send_mutex, kParting);
-    if (!lock) return;
+    const HeldTurn turn(peer.send_turn, kParting);
+    if (!turn) return;
     // A connection that carries no news any more is closed, which is news enough.
     if (peer.is_cut_short || !peer.socket.send(news.bytes(), Clock::now() + kParting))
       peer.socket.shut_down();

@@ -71,6 +71,11 @@ void Stream::copy(void* destination, const void* source, uint64_t bytes) {
   expect(device_->api().copy_async(handle_, destination, source, bytes, &error), error);
 }
 
+void Stream::copy(const PageCopy& pages) {
+  ApiError error{};
+  expect(device_->api().copy_pages(handle_, &pages, &error), error);
+}
+
 void Stream::begin_recording() {
   ApiError error{};
   expect(device_->api().graph_begin(handle_, &error), error);

@@ -227,12 +227,49 @@ int32_t host_copy_async(void* stream, void* destination, const void* source, uin
   });
 }
 
+void run_copy_pages(const void* params, ThreadTeam&) {
+  const auto& copy = *static_cast<const PageCopy*>(params);
+  const auto bytes = static_cast<size_t>(copy.page_bytes);
+  for (int64_t layer = 0; layer < copy.num_layers; ++layer) {
+    for (int32_t i = 0; i < copy.num_pages; ++i) {
+      std::memcpy(copy.slice + layer * copy.slice_bytes + copy.targets[i] * copy.page_bytes,
+                  copy.source + layer * copy.layer_bytes + copy.sources[i] * copy.page_bytes,
+                  bytes);
+    }
+  }
+}
+
+int32_t host_copy_pages(void* stream, const PageCopy* copy, ApiError* error) {
+  return guarded(error, [&] {
+    static_assert(sizeof(PageCopy) <= kHostCommandParamsBytes);
+    static_cast<HostStream*>(stream)->enqueue(run_copy_pages, copy, sizeof *copy);
+  });
+}
+
 constexpr DeviceApi kHostDeviceApi = {
-    sizeof(DeviceApi),     kDeviceApiVersion,       host_open,         host_close,
-    host_describe,         host_memory_alloc,       host_memory_free,  host_stream_create,
-    host_stream_destroy,   host_stream_synchronize, host_event_create, host_event_destroy,
-    host_event_record,     host_stream_wait_event,  host_event_query,  host_event_synchronize,
-    host_event_elapsed_ns, host_copy_async,
+    sizeof(DeviceApi),
+    kDeviceApiVersion,
+    host_open,
+    host_close,
+    host_describe,
+    host_memory_alloc,
+    host_memory_free,
+    host_stream_create,
+    host_stream_destroy,
+    host_stream_synchronize,
+    host_event_create,
+    host_event_destroy,
+    host_event_record,
+    host_stream_wait_event,
+    host_event_query,
+    host_event_synchronize,
+    host_event_elapsed_ns,
+    host_copy_async,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    host_copy_pages,
 };
 
 }  // namespace

@@ -79,6 +79,7 @@ void walk_engine(Io& io, Options& engine) {
   io.field(engine.max_batch_rows);
   io.field(engine.max_context);
   io.field(engine.check_every_step);
+  io.field(engine.eviction);
 }
 
 template <typename Io, typename Options>

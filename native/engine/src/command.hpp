@@ -37,17 +37,17 @@ struct Command {
   // Adapters that rank 0 has seen to be resident since its last command. When a copy has ended
   // depends on time, so rank 0 decides, and the others wait for their own copies of these.
   std::vector<uint64_t> settled = {};
-  uint64_t id = 0;  // sequence (release, preempt), adapter (unload, set pinned, end of a load)
-  uint64_t ticket = 0;                   // of a load
-  bool is_pinned = false;                // set pinned
-  SequenceOptions sequence = {};              // create sequence = {}; prompt_tokens points into `prompt`
-  std::vector<int32_t> prompt = {};           // likewise
-  std::vector<PlanRow> rows = {};             // submit
-  std::vector<uint64_t> prefetch = {};        // submit
-  uint32_t free_pages = 0;               // submit: on rank 0 before the step
-  AdapterOptions adapter = {};                // begin of a load
-  ModelOptions model = {};                    // load model
-  EngineOptions engine = {};                  // open engine
+  uint64_t id = 0;      // sequence (release, preempt), adapter (unload, set pinned, end of a load)
+  uint64_t ticket = 0;  // of a load
+  bool is_pinned = false;               // set pinned
+  SequenceOptions sequence = {};        // create sequence = {}; prompt_tokens points into `prompt`
+  std::vector<int32_t> prompt = {};     // likewise
+  std::vector<PlanRow> rows = {};       // submit
+  std::vector<uint64_t> prefetch = {};  // submit
+  uint32_t free_pages = 0;              // submit: on rank 0 before the step
+  AdapterOptions adapter = {};          // begin of a load
+  ModelOptions model = {};              // load model
+  EngineOptions engine = {};            // open engine
 };
 
 std::vector<uint8_t> encode(const Command& command);

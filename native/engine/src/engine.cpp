@@ -104,6 +104,16 @@ void refuse_undefined_sum(const adapter::Adapter& adapter, size_t num_adapters, 
              ", which has no defined sum with other adapters or weights other than 1");
 }
 
+std::unique_ptr<ablation::Experiment> make_experiment(const EngineOptions& options,
+                                                      const Model& model,
+                                                      const memory::ArenaGeometry& geometry,
+                                                      bool is_on_group) {
+  if (options.experiment.is_none()) return nullptr;
+  if (is_on_group) core::fail(Status::kUnsupported, "experiments run on one rank, not on several");
+  return std::make_unique<ablation::Experiment>(options.experiment, model.backend, model.view(),
+                                                geometry);
+}
+
 }  // namespace
 
 int32_t Engine::planned_pages(const Model& model, const EngineOptions& options) {
@@ -113,17 +123,22 @@ int32_t Engine::planned_pages(const Model& model, const EngineOptions& options) 
 Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options,
                std::shared_ptr<comm::Group> group)
     : model_(std::move(model)),
-      group_(std::move(group)),
+      group_(group ? std::make_shared<comm::RecordingGroup>(std::move(group)) : nullptr),
       limits_(limits_of(options, model_->config)),
       check_every_step_(options.check_every_step),
       host_adapter_budget_(options.host_adapter_bytes),
       arena_(model_->backend.device, geometry_of(options, limits_, *model_)),
-      pool_(arena_.geometry().num_pages),
-      forward_(model_->backend, model_->view(), arena_, limits_.max_context,
-               limits_.max_batch_tokens, limits_.max_batch_rows, parallel()),
+      experiment_(make_experiment(options, *model_, arena_.geometry(), group_ != nullptr)),
+      pool_(arena_.geometry().num_pages,
+            experiment_ ? experiment_->placement()
+                        : memory::unified_placement(arena_.geometry().num_pages)),
+      forward_(experiment_ ? experiment_->backend() : model_->backend, model_->view(), arena_,
+               limits_.max_context, limits_.max_batch_tokens, limits_.max_batch_rows, parallel()),
       compute_(model_->backend.device, device::StreamKind::kCompute),
       upload_(model_->backend.device, device::StreamKind::kCopy),
-      residency_(pool_, arena_, model_->backend.device),
+      residency_(pool_, arena_, model_->backend.device, options.eviction),
+      room_(experiment_ ? experiment_->room(pool_, residency_)
+                        : adapter::unified_room(pool_, residency_)),
       history_stride_(limits_.max_context + 1),
       prompt_staging_(model_->backend.device, device::MemoryKind::kPinned,
                       static_cast<uint64_t>(history_stride_) * sizeof(int32_t)),
@@ -161,8 +176,8 @@ Engine::~Engine() {
   try {
     tell({.kind = CommandKind::kCloseEngine});
   } catch (const std::exception& failure) {
-    core::log(core::LogLevel::kError, "the ranks of an engine could not be told of its end: ",
-              failure.what());
+    core::log(core::LogLevel::kError,
+              "the ranks of an engine could not be told of its end: ", failure.what());
   }
 }
 
@@ -246,6 +261,16 @@ Sequence& Engine::find_sequence(uint64_t sequence_id) const {
   return *it->second;
 }
 
+void Engine::check_experiment(const Sequence& sequence) const {
+  std::vector<adapter::Adapter*> adapters;
+  std::vector<float> weights;
+  for (const SequenceAdapter& use : sequence.adapters) {
+    adapters.push_back(use.adapter.get());
+    weights.push_back(use.weight);
+  }
+  experiment_->check_adapters(adapters, weights);
+}
+
 Status Engine::create_sequence(const SequenceOptions& options) {
   const std::lock_guard<std::mutex> lock(mutex_);
   throw_if_poisoned();
@@ -280,6 +305,7 @@ Status Engine::create_sequence(const SequenceOptions& options) {
     refuse_undefined_sum(*it->second, options.adapters.size(), use.weight);
     sequence->adapters.push_back({it->second, use.weight});
   }
+  if (experiment_) check_experiment(*sequence);
   if (free_slots_.empty()) return Status::kDeferredSlots;
 
   sequence->id = options.sequence_id;
@@ -297,7 +323,7 @@ Status Engine::create_sequence(const SequenceOptions& options) {
     tell(std::move(command));
   }
   free_slots_.pop_back();
-  for (const SequenceAdapter& use : sequence->adapters) ++use.adapter->num_sequences;
+  for (const SequenceAdapter& use : sequence->adapters) residency_.hold(*use.adapter);
   sequences_.emplace(options.sequence_id, std::move(sequence));
   return Status::kOk;
 }
@@ -324,7 +350,7 @@ void Engine::destroy_sequence(Sequence& sequence) {
   release_pages(sequence);
   free_slots_.push_back(sequence.slot);
   for (const SequenceAdapter& use : sequence.adapters) {
-    --use.adapter->num_sequences;
+    residency_.let_go(*use.adapter);
     forget_if_unused(*use.adapter);
   }
   sequence.adapters.clear();
@@ -377,6 +403,8 @@ PoolCounters Engine::counters() const {
   counters.kv_pages = static_cast<uint32_t>(pool_.num_owned(memory::PageOwner::kKv));
   counters.adapter_pages = static_cast<uint32_t>(pool_.num_owned(memory::PageOwner::kAdapter));
   counters.evictable_pages = static_cast<uint32_t>(residency_.num_idle_pages());
+  if (experiment_)
+    experiment_->adjust(counters.free_pages, counters.adapter_pages, counters.evictable_pages);
   counters.num_sequences = static_cast<uint32_t>(sequences_.size() + leaving_.size());
   counters.resident_adapters = static_cast<uint32_t>(residency_.num_resident());
   counters.host_adapters = static_cast<uint32_t>(adapters_.size());
@@ -426,6 +454,9 @@ std::string Engine::broken_invariant() const {
   for (const auto& [id, adapter] : adapters_)
     hold(adapter->pages, memory::PageOwner::kAdapter, "adapter", id);
   if (!wrong_owner.empty()) return wrong_owner;
+  std::vector<const adapter::Adapter*> adapters;
+  for (const auto& [id, adapter] : adapters_) adapters.push_back(adapter.get());
+  if (!residency_.is_valid(adapters, &why)) return why;
   for (int32_t page = 0; page < pool_.num_pages(); ++page) {
     if (held[static_cast<size_t>(page)] != pool_.num_references(page)) {
       return core::str_cat("page ", page, " has ", pool_.num_references(page),

@@ -88,20 +88,24 @@ std::shared_ptr<adapter::AdapterContent> Engine::make_content(const AdapterOptio
   const adapter::ImageLayout layout =
       adapter::plan_image(source, model_->modules, pages, min_pages);
   if (layout.num_pages > pool_.num_pages()) {
-    core::fail(Status::kOutOfMemory, "the adapter needs ", layout.num_pages,
+    core::fail(Status::kUnsupported, "the adapter needs ", layout.num_pages,
                " pages, the pool has ", pool_.num_pages());
   }
   const uint64_t wide_bytes = adapter::wide_image_bytes(source, pages.dtype);
-  // Taken before packing, so that loads beside each other cannot pass the budget together.
+  const uint64_t image_bytes = layout.image_bytes + wide_bytes;
   // On a group, rank 0's budget is everybody's.
-  out_host_bytes = HostBytes(host_adapter_bytes_, follows() ? 0 : host_adapter_budget_,
-                             layout.image_bytes + wide_bytes);
+  const uint64_t budget = follows() ? 0 : host_adapter_budget_;
+  if (budget != 0 && image_bytes > budget) {
+    core::fail(Status::kUnsupported, "the adapter's image takes ", image_bytes,
+               " bytes, the host adapter budget is ", budget);
+  }
+  // Taken before packing, so that loads beside each other cannot pass the budget together.
+  out_host_bytes = HostBytes(host_adapter_bytes_, budget, image_bytes);
   adapter::PackedImage image = adapter::pack_image(
       source, model_->modules, pages, std::make_shared<PinnedImages>(model_->backend.device),
       progress, min_pages);
-  return std::make_shared<adapter::AdapterContent>(std::move(image),
-                                                   upload_wide(source, wide_bytes),
-                                                   source.exclusive);
+  return std::make_shared<adapter::AdapterContent>(
+      std::move(image), upload_wide(source, wide_bytes), source.exclusive);
 }
 
 std::shared_ptr<adapter::Adapter> Engine::register_adapter(const AdapterOptions& options,
@@ -113,8 +117,8 @@ std::shared_ptr<adapter::Adapter> Engine::register_adapter(const AdapterOptions&
 std::shared_ptr<adapter::Adapter> Engine::enter(const AdapterOptions& options,
                                                 PackedAdapter packed) {
   const std::shared_ptr<adapter::AdapterContent>& content = packed.content;
-  auto loaded = std::make_shared<adapter::Adapter>(
-      next_adapter_id_, content, std::move(packed.table), model_->backend.device);
+  auto loaded = std::make_shared<adapter::Adapter>(next_adapter_id_, content,
+                                                   std::move(packed.table), model_->backend.device);
   residency_.set_pinned(*loaded, options.is_pinned);
   adapters_.emplace(loaded->id, loaded);
   ++next_adapter_id_;

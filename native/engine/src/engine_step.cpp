@@ -12,12 +12,6 @@ namespace slora::engine {
 
 using core::Status;
 
-// What a plan takes from the pool.
-struct Engine::Need {
-  int32_t kv_pages = 0;
-  int32_t adapter_pages = 0;
-};
-
 Status Engine::submit(std::span<const PlanRow> rows,
                       std::span<const uint64_t> prefetch_adapter_ids) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -102,10 +96,8 @@ void Engine::resolve_rows(std::span<const PlanRow> rows, Step& step) {
     for (const SequenceAdapter& use : sequence.adapters) {
       step.lora_t_floats += int64_t{row.num_tokens} * kernels::kMaxFusedModules *
                             use.adapter->image.layout().max_lora_rank;
-      if (std::find(step.adapters.begin(), step.adapters.end(), use.adapter.get()) ==
-          step.adapters.end()) {
-        step.adapters.push_back(use.adapter.get());
-      }
+      if (use.adapter->last_plan != num_plans_) step.adapters.push_back(use.adapter.get());
+      use.adapter->last_plan = num_plans_;
     }
     step.rows.push_back({row, &sequence, {}});
   }
@@ -114,6 +106,11 @@ void Engine::resolve_rows(std::span<const PlanRow> rows, Step& step) {
                limits_.max_batch_tokens);
   }
   step.num_tokens = static_cast<int32_t>(num_tokens);
+  if (experiment_) {
+    const auto is_plain = [](const Step::Row& row) { return row.sequence->adapters.empty(); };
+    experiment_->check_step(step.adapters, static_cast<int32_t>(std::count_if(
+                                               step.rows.begin(), step.rows.end(), is_plain)));
+  }
   if (parallel().exchanges_lora()) step.lora_packed_floats = packed_room(step);
 }
 
@@ -146,31 +143,34 @@ int64_t Engine::packed_room(const Step& step) const {
 Status Engine::reserve(Step& step) {
   // Adapters of this plan are no candidates for eviction while it is being reserved.
   struct PlanMark {
-    explicit PlanMark(std::vector<adapter::Adapter*>& list) : adapters(list) { set(true); }
+    PlanMark(adapter::ResidencyCache& cache, std::vector<adapter::Adapter*>& list)
+        : residency(cache), adapters(list) {
+      set(true);
+    }
     ~PlanMark() { set(false); }
     void set(bool value) {
-      for (adapter::Adapter* adapter : adapters) adapter->is_in_plan = value;
+      for (adapter::Adapter* adapter : adapters) residency.set_in_plan(*adapter, value);
     }
+    adapter::ResidencyCache& residency;
     std::vector<adapter::Adapter*>& adapters;
-  } mark(step.adapters);
+  } mark(residency_, step.adapters);
   residency_.poll();
 
-  Need need;
+  adapter::RoomNeed need;
+  need.other_loads = residency_.num_loading_pages();
   for (const Step::Row& row : step.rows) {
     const int32_t pages =
         arena_.geometry().pages_for_tokens(int64_t{row.plan.first_token} + row.plan.num_tokens);
     need.kv_pages += std::max(0, pages - static_cast<int32_t>(row.sequence->pages.size()));
   }
-  for (const adapter::Adapter* adapter : step.adapters) {
-    if (adapter->residency == adapter::Residency::kHost) need.adapter_pages += adapter->num_pages();
+  cold_.clear();
+  for (adapter::Adapter* adapter : step.adapters) {
+    if (adapter->residency == adapter::Residency::kHost) cold_.push_back(adapter);
+    if (adapter->residency == adapter::Residency::kLoading)
+      need.other_loads -= adapter->num_pages();
   }
-  const int32_t needed = need.kv_pages + need.adapter_pages;
-  if (pool_.num_free() < needed) {
-    const int32_t available = pool_.num_free() + residency_.num_evictable_pages();
-    if (available < need.kv_pages) return Status::kDeferredPages;
-    if (available < needed) return Status::kDeferredAdapter;
-    SLORA_CHECK(residency_.evict_until(needed));
-  }
+  need.adapters = cold_;
+  if (const Status made = room_->make(need); made != Status::kOk) return made;
   for (Step::Row& row : step.rows) {
     std::vector<int32_t>& pages = row.sequence->pages;
     const size_t held = pages.size();
@@ -182,24 +182,24 @@ Status Engine::reserve(Step& step) {
   }
   for (adapter::Adapter* adapter : step.adapters) {
     if (adapter->residency == adapter::Residency::kHost) {
-      SLORA_CHECK(residency_.try_load(*adapter));
+      SLORA_CHECK(residency_.try_load(*adapter, adapter::LoadUrgency::kNow));
     } else {
-      residency_.touch(*adapter);
+      residency_.touch();
     }
   }
   return Status::kOk;
 }
 
-// Loads what fits into free pages and those of colder adapters; a prefetch that does not fit is
-// simply not made.
+// Loads what fits into free pages and those of adapters that nobody needs soon, and leaves every
+// sequence a page to grow by; a prefetch that does not fit is simply not made.
 void Engine::prefetch(std::span<const uint64_t> adapter_ids) {
+  wanted_.clear();
   for (const uint64_t adapter_id : adapter_ids) {
     const auto it = adapters_.find(adapter_id);
-    if (it == adapters_.end() || it->second->residency != adapter::Residency::kHost) continue;
-    adapter::Adapter& adapter = *it->second;
-    if (pool_.num_free() + residency_.num_idle_pages() < adapter.num_pages()) continue;
-    if (residency_.evict_until(adapter.num_pages())) residency_.try_load(adapter);
+    if (it != adapters_.end()) wanted_.push_back(it->second.get());
   }
+  residency_.set_wanted(wanted_);
+  residency_.load_wanted(*room_, static_cast<int32_t>(sequences_.size()));
 }
 
 void Engine::launch(Step& step) {
@@ -234,12 +234,15 @@ void Engine::launch(Step& step) {
     input.bias_values = sequence.bias_values;
     step.inputs.push_back(input);
   }
-  for (adapter::Adapter* adapter : step.adapters) residency_.order_after_load(*adapter, compute_);
   batch::Batch batch{};
   if (!launch_shape(step, batch)) {
     batch = step.staging.pack(step.inputs, arena_.geometry().tokens_per_page,
                               model_->modules.num_modules(), compute_, step.outputs);
-    forward_.run(compute_, batch, {history_.as<int32_t>(), history_stride_});
+    if (experiment_) prepare_experiment(step, batch);
+    forward_.run(compute_, batch, {history_.as<int32_t>(), history_stride_}, [&](int32_t layer) {
+      for (const adapter::Adapter* adapter : step.adapters)
+        residency_.order_layer(*adapter, layer, compute_);
+    });
     sample(batch);
   }
   for (size_t i = 0; i < step.rows.size(); ++i) step.rows[i].output = step.outputs[i];
@@ -247,9 +250,16 @@ void Engine::launch(Step& step) {
   step.end.record(compute_);
 }
 
+void Engine::prepare_experiment(const Step& step, batch::Batch& batch) {
+  for (const adapter::Adapter* adapter : step.adapters)
+    residency_.order_after_load(*adapter, compute_);
+  experiment_->before_step(compute_, batch, arena_,
+                           step.adapters.empty() ? nullptr : step.adapters.front());
+}
+
 // Runs a decode step by its shape's recording. False if it has none; then nothing was enqueued.
 bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
-  if (!graphs_->is_enabled()) return false;
+  if (!graphs_->is_enabled() || (experiment_ && !experiment_->allows_graphs())) return false;
   const auto shape = batch::decode_shape(step.inputs, limits_.max_batch_rows);
   if (!shape) return false;
   const int32_t num_modules = model_->modules.num_modules();
@@ -267,6 +277,10 @@ bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
                                   std::max<uint64_t>(2 * bytes, 1 << 20));
     SLORA_CHECK(pack());
   }
+  // A recording has no place for waits. By the time that an adapter's row decodes, its prompt has
+  // waited for nearly every load.
+  for (const adapter::Adapter* adapter : step.adapters)
+    residency_.order_after_load(*adapter, compute_);
   graphs_->run(*shape, compute_, [&] {
     forward_.run(compute_, out_batch, {history_.as<int32_t>(), history_stride_});
     sample(out_batch);
@@ -331,7 +345,7 @@ void Engine::commit(Step& step) {
     if (row.plan.wants_sample) ++row.sequence->num_tokens;
     ++row.sequence->num_in_flight;
   }
-  for (adapter::Adapter* adapter : step.adapters) ++adapter->num_in_flight;
+  for (adapter::Adapter* adapter : step.adapters) residency_.begin_step(*adapter);
   num_tokens_ += static_cast<uint64_t>(step.num_tokens);
   step.step_idx = newest_++;
 }
@@ -348,7 +362,12 @@ bool Engine::await_oldest(StepNeeds* out_needs) {
     step = &oldest();
   }
   try {
-    step->end.synchronize();
+    // A kernel that waits for a lost rank does not end by itself; the group's wait has a limit.
+    if (group_) {
+      group_->synchronize(step->end);
+    } else {
+      step->end.synchronize();
+    }
   } catch (const std::exception& failure) {
     const std::lock_guard<std::mutex> lock(mutex_);
     check_group();  // a rank that was lost is the better reason
@@ -399,7 +418,7 @@ void Engine::collect(StepView& out_view) {
     out_view.rows.push_back(view);
     --row.sequence->num_in_flight;
   }
-  for (adapter::Adapter* adapter : step.adapters) --adapter->num_in_flight;
+  for (adapter::Adapter* adapter : step.adapters) residency_.end_step(*adapter);
   // Before sequences leave: a sequence may be the last to hold an adapter that the step names by
   // pointer.
   for (adapter::Adapter* adapter : step.adapters) forget_if_unused(*adapter);

@@ -78,8 +78,8 @@ class Follower {
   void expect_same_pool(const Command& command) const {
     const uint32_t own = engine_.counters().free_pages;
     if (own == command.free_pages) return;
-    disagree(command, core::str_cat("has ", own, " free pages where rank 0 has ",
-                                    command.free_pages));
+    disagree(command,
+             core::str_cat("has ", own, " free pages where rank 0 has ", command.free_pages));
   }
 
   std::shared_ptr<adapter::Adapter> adapter(uint64_t adapter_id) const {

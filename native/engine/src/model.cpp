@@ -1,5 +1,5 @@
-// Loading: configuration first, since it is cheap and refuses most mistakes; then the backends; then
-// the weights, every rank's part on a thread of its own.
+// Loading: configuration first, since it is cheap and refuses most mistakes; then the backends;
+// then the weights, every rank's part on a thread of its own.
 #include "slora/engine/model.hpp"
 
 #include <algorithm>

@@ -71,9 +71,8 @@ bool wants_group_of_one() {
 std::unique_ptr<Engine> open_rank(std::shared_ptr<Model> model, EngineOptions options,
                                   std::shared_ptr<comm::Group> group) {
   RankAnswer planned;
-  planned.note([&] {
-    planned.value = static_cast<uint64_t>(Engine::planned_pages(*model, options));
-  });
+  planned.note(
+      [&] { planned.value = static_cast<uint64_t>(Engine::planned_pages(*model, options)); });
   for (const RankAnswer& answer : agree(*group, planned)) {
     const auto pages = static_cast<int32_t>(answer.value);
     options.num_pages = options.num_pages == 0 ? pages : std::min(options.num_pages, pages);

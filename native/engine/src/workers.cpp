@@ -40,8 +40,8 @@ class Fingerprint {
 uint64_t fingerprint_of(const ModelOptions& options) {
   Fingerprint fingerprint;
   constexpr uint64_t kMostConfigBytes = uint64_t{64} << 20;
-  const auto config = model::MappedFile::open(model::join_path(options.path, "config.json"),
-                                              kMostConfigBytes);
+  const auto config =
+      model::MappedFile::open(model::join_path(options.path, "config.json"), kMostConfigBytes);
   fingerprint.add(config.text());
   if (options.is_synthetic) return fingerprint.value();
   const auto tensors = model::TensorSet::open_model(options.path);
@@ -144,9 +144,9 @@ std::shared_ptr<Model> load_with_workers(const ModelOptions& options,
       open_backend(options.backend, options.device_idx, options.num_threads).is_cuda
           ? BackendKind::kCuda
           : BackendKind::kHost;
-  std::unique_ptr<comm::HostLink> link = comm::join_processes(
-      join_options(options.listen, 0, options.tp_size, options.secret, options.join_limit_ms,
-                   options.time_limit_ms));
+  std::unique_ptr<comm::HostLink> link =
+      comm::join_processes(join_options(options.listen, 0, options.tp_size, options.secret,
+                                        options.join_limit_ms, options.time_limit_ms));
   std::vector<uint8_t> message = encode(load);
   link->broadcast_message(message, 0);
   std::shared_ptr<Model> rank = load_in_agreement(*link, load.model, progress);
@@ -155,9 +155,9 @@ std::shared_ptr<Model> load_with_workers(const ModelOptions& options,
 }
 
 void run_worker(const WorkerOptions& options) {
-  std::unique_ptr<comm::HostLink> link = comm::join_processes(
-      join_options(options.join, options.tp_rank, 0, options.secret, options.join_limit_ms,
-                   options.time_limit_ms));
+  std::unique_ptr<comm::HostLink> link =
+      comm::join_processes(join_options(options.join, options.tp_rank, 0, options.secret,
+                                        options.join_limit_ms, options.time_limit_ms));
   std::vector<uint8_t> message;
   link->await_message(message, 0);
   Command command = decode(message);

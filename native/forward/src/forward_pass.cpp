@@ -131,10 +131,12 @@ void ForwardPass::make_room(const Room& room) {
   }
 }
 
-void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history) {
+void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history,
+                      const LayerHook& before_layer) {
   SLORA_CHECK(!needs_more_room({batch.num_outputs, batch.lora_t_floats, 0}));
   embed(stream.handle(), batch, history);
   for (int32_t layer_idx = 0; layer_idx < model_.config->num_layers; ++layer_idx) {
+    if (before_layer) before_layer(layer_idx);
     attention_half(stream.handle(), batch, layer_idx);
     mlp_half(stream.handle(), batch, layer_idx);
   }
@@ -173,24 +175,6 @@ void ForwardPass::sum_over_ranks(void* stream, const batch::Batch& batch, const 
   if (!parallel_.group) return;
   parallel_.group->all_reduce(
       stream, x.data(), int64_t{batch.num_tokens} * model_.config->hidden_size, activation_dtype_);
-}
-
-void ForwardPass::lora_embed(void* stream, const batch::Batch& batch,
-                             const kernels::EmbedParams& base) {
-  kernels::LoraEmbedParams params{};
-  params.batch = batch.lora;
-  params.activation_dtype = activation_dtype_;
-  params.page_dtype = model_.weights->dtype();
-  params.history = base.history;
-  params.history_stride = base.history_stride;
-  params.token_slot = base.token_slot;
-  params.token_position = base.token_position;
-  params.hidden_size = base.hidden_size;
-  params.scale = base.scale;
-  params.out = base.out;
-  params.vocab_begin = base.vocab_begin;
-  params.vocab_size = base.vocab_size;
-  expect_launched(backend_.kernels->lora_embed(stream, &params), "lora_embed");
 }
 
 void ForwardPass::norm(void* stream, const float* weight, const void* delta, void* y,
@@ -270,112 +254,6 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   if (is_adapted && parallel_.exchanges_lora()) lora_exchange(stream, batch, kind, layer_idx);
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
   if (is_adapted) lora_expand(stream, batch, adapted, layer_idx, y, matrix.n);
-}
-
-kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch,
-                                           const LoraGroup& group) const {
-  kernels::LoraBatch lora = batch.lora;
-  // What ranks exchange is laid out by segments.
-  if (!group.fits_pieces || parallel_.exchanges_lora())
-    lora.max_shrink_pieces = lora.max_expand_pieces = 0;
-  return lora;
-}
-
-void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                              int32_t layer_idx, const void* x, int64_t x_stride) {
-  kernels::LoraShrinkParams shrink{};
-  shrink.batch = lora_batch(batch, group);
-  shrink.x = x;
-  shrink.x_stride = x_stride;
-  shrink.activation_dtype = activation_dtype_;
-  shrink.page_dtype = model_.weights->dtype();
-  shrink.in_dim = group.in_dim;
-  // The shares of A have a table of their own, behind the one of B.
-  shrink.layer_idx = layer_idx + (parallel_.exchanges_lora() ? model_.config->num_layers : 0);
-  shrink.num_fused = group.count;
-  for (int32_t i = 0; i < group.count; ++i) shrink.module_idx[i] = group.module_idx[i];
-  shrink.slice = arena_.slice(layer_idx);
-  shrink.page_bytes = arena_.geometry().page_bytes;
-  shrink.t = lora_t_.as<float>();
-  shrink.t_stride = room_.lora_t_floats;
-  expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
-}
-
-// Column-parallel: each rank has made some lora_ranks of the sum, and gets the others'.
-// Row-parallel: each has made its inputs' part of every sum, and they are added up.
-void ForwardPass::lora_exchange(void* stream, const batch::Batch& batch, MatrixKind kind,
-                                int32_t layer_idx) {
-  const LoraGroup& adapted = group(kind);
-  const bool is_summed = model::is_row_parallel(kind);
-  kernels::LoraExchangeParams params{};
-  params.batch = batch.lora;
-  params.t = lora_t_.as<float>();
-  params.packed = lora_packed_.as<float>();
-  params.layer_idx = layer_idx;
-  params.parts = is_summed ? 1 : parallel_.shard.tp_size;
-  params.part = is_summed ? 0 : parallel_.shard.tp_rank;
-  params.part_stride =
-      adapted.count * (is_summed ? batch.lora_whole_floats : batch.lora_share_floats);
-  params.num_fused = adapted.count;
-  for (int32_t i = 0; i < adapted.count; ++i) params.module_idx[i] = adapted.module_idx[i];
-  params.page_dtype = model_.weights->dtype();
-  params.in_dim = adapted.in_dim;
-  params.t_stride = room_.lora_t_floats;
-  SLORA_CHECK(params.parts * params.part_stride <= room_.lora_packed_floats);
-  expect_launched(backend_.kernels->lora_pack(stream, &params), "lora_pack");
-  if (is_summed) {
-    parallel_.group->all_reduce(stream, params.packed, params.part_stride, core::DType::kF32);
-  } else {
-    parallel_.group->all_gather(stream, params.packed + params.part * params.part_stride,
-                                params.packed,
-                                static_cast<uint64_t>(params.part_stride) * sizeof(float));
-  }
-  expect_launched(backend_.kernels->lora_unpack(stream, &params), "lora_unpack");
-}
-
-void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                              int32_t layer_idx, void* y, int64_t y_stride) {
-  kernels::LoraExpandParams expand{};
-  expand.batch = lora_batch(batch, group);
-  expand.t = lora_t_.as<float>();
-  expand.y = y;
-  expand.y_stride = y_stride;
-  expand.activation_dtype = activation_dtype_;
-  expand.page_dtype = model_.weights->dtype();
-  expand.layer_idx = layer_idx;
-  expand.num_fused = group.count;
-  expand.in_dim = group.in_dim;
-  // What was exchanged is one sum.
-  expand.t_stride = parallel_.exchanges_lora() ? 0 : room_.lora_t_floats;
-  expand.slice = arena_.slice(layer_idx);
-  expand.page_bytes = arena_.geometry().page_bytes;
-  for (int32_t i = 0; i < group.count; ++i) {
-    expand.module_idx[i] = group.module_idx[i];
-    expand.out_dim[i] = group.expand_dim[i];
-    expand.column_offset[i] = group.expand_offset[i];
-  }
-  expect_launched(backend_.kernels->lora_expand(stream, &expand), "lora_expand");
-  if (batch.has_lora_epilogue) lora_epilogue(stream, batch, group, layer_idx, y, y_stride);
-}
-
-void ForwardPass::lora_epilogue(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                                int32_t layer_idx, void* y, int64_t y_stride) {
-  kernels::LoraEpilogueParams params{};
-  params.batch = batch.lora;
-  params.y = y;
-  params.y_stride = y_stride;
-  params.activation_dtype = activation_dtype_;
-  params.page_dtype = model_.weights->dtype();
-  params.layer_idx = layer_idx;
-  params.num_fused = group.count;
-  params.slice = arena_.slice(layer_idx);
-  params.page_bytes = arena_.geometry().page_bytes;
-  for (int32_t i = 0; i < group.count; ++i) {
-    params.module_idx[i] = group.module_idx[i];
-    params.out_dim[i] = group.out_dim[i];
-    params.column_offset[i] = group.column_offset[i];
-  }
-  expect_launched(backend_.kernels->lora_epilogue(stream, &params), "lora_epilogue");
 }
 
 void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
@@ -524,22 +402,6 @@ void ForwardPass::gather_logits(void* stream, const batch::Batch& batch) {
   params.out = logits_.as<float>();
   params.out_stride = model_.whole_config->vocab_size;
   expect_launched(backend_.kernels->gather_columns(stream, &params), "gather_columns");
-}
-
-void ForwardPass::lora_head(void* stream, const batch::Batch& batch,
-                            const kernels::GemmParams& base) {
-  kernels::LoraHeadParams params{};
-  params.batch = batch.lora;
-  params.batch.segment_begin = batch.segment_output_begin;
-  params.batch.segment_end = batch.segment_output_end;
-  params.x = base.x;
-  params.x_stride = base.x_stride;
-  params.activation_dtype = activation_dtype_;
-  params.page_dtype = model_.weights->dtype();
-  params.hidden_size = base.k;
-  params.vocab_size = base.n;
-  params.y = static_cast<float*>(base.y);
-  expect_launched(backend_.kernels->lora_head(stream, &params), "lora_head");
 }
 
 }  // namespace slora::forward

@@ -6,22 +6,18 @@
 
 namespace slora::memory {
 
-PagePool::PagePool(int32_t num_pages)
+PagePool::PagePool(int32_t num_pages, std::unique_ptr<PagePlacement> placement)
     : owner_(static_cast<size_t>(num_pages), PageOwner::kFree),
       references_(static_cast<size_t>(num_pages), 0),
-      free_(static_cast<size_t>(num_pages)),
-      num_free_(num_pages) {
-  // Page 0 is taken first: tests and dumps read better.
-  for (int32_t i = 0; i < num_pages; ++i) free_[static_cast<size_t>(i)] = num_pages - 1 - i;
+      free_(std::move(placement)) {
   num_owned_[static_cast<size_t>(PageOwner::kFree)] = num_pages;
 }
 
 bool PagePool::try_acquire(PageOwner owner, std::span<int32_t> out_pages) {
   SLORA_CHECK(owner != PageOwner::kFree);
   const int32_t count = static_cast<int32_t>(out_pages.size());
-  if (count > num_free_) return false;
-  for (int32_t& page : out_pages) {
-    page = free_[static_cast<size_t>(--num_free_)];
+  if (!free_->try_take(owner, out_pages)) return false;
+  for (const int32_t page : out_pages) {
     owner_[static_cast<size_t>(page)] = owner;
     references_[static_cast<size_t>(page)] = 1;
   }
@@ -42,7 +38,7 @@ void PagePool::release(int32_t page) {
   --num_owned_[static_cast<size_t>(owner)];
   ++num_owned_[static_cast<size_t>(PageOwner::kFree)];
   owner = PageOwner::kFree;
-  free_[static_cast<size_t>(num_free_++)] = page;
+  free_->put(page);
 }
 
 bool PagePool::is_valid(std::string* why) const {
@@ -66,17 +62,13 @@ bool PagePool::is_valid(std::string* why) const {
                     num_owned_[owner]);
     }
   }
-  if (num_free_ != counted[0])
-    return broken("the free list holds ", num_free_, " of ", counted[0], " free pages");
-  std::vector<bool> listed(static_cast<size_t>(num_pages()), false);
-  for (int32_t i = 0; i < num_free_; ++i) {
-    const int32_t page = free_[static_cast<size_t>(i)];
-    if (page < 0 || page >= num_pages() || owner(page) != PageOwner::kFree ||
-        listed[static_cast<size_t>(page)]) {
-      return broken("the free list names page ", page, " wrongly or twice");
-    }
-    listed[static_cast<size_t>(page)] = true;
+  if (num_free() != counted[0])
+    return broken("the free runs hold ", num_free(), " of ", counted[0], " free pages");
+  for (int32_t page = 0; page < num_pages(); ++page) {
+    if (free_->is_free(page) != (owner(page) == PageOwner::kFree))
+      return broken("the free runs have page ", page, " wrongly");
   }
+  if (!free_->is_consistent()) return broken("a node of the free runs differs from its children");
   return true;
 }
 

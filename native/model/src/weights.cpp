@@ -115,8 +115,8 @@ class Planner {
     if (tensors_) tensor = take(name, rows, columns);
     for (const IndexRange& range : ranges_of(rows)) {
       if (tensors_) matrix.sources.push_back({matrix.n, tensor.rows(range.begin, range.count)});
-      matrix.parts.push_back({matrix.n, range.count, matrix.whole_n + range.begin,
-                              own_columns.begin, matrix.whole_k});
+      matrix.parts.push_back(
+          {matrix.n, range.count, matrix.whole_n + range.begin, own_columns.begin, matrix.whole_k});
       matrix.n += range.count;
     }
     matrix.whole_n += dim_of(rows, config_);
@@ -297,8 +297,7 @@ void load_weights(const WeightPlan& plan, WeightSink& sink, LoadProgress* listen
   for (const VectorPlan& vector : plan.vectors) sink.set_vector(vector.id, vector_values(vector));
   for (const MatrixPlan& matrix : plan.matrices) {
     sink.allocate(matrix.id, matrix.n, matrix.k);
-    for (const WeightSource& source : matrix.sources)
-      pack_source(matrix, source, sink, progress);
+    for (const WeightSource& source : matrix.sources) pack_source(matrix, source, sink, progress);
   }
 }
 

@@ -138,18 +138,7 @@ public class ServerTests
     public async Task Every_demo_adapter_answers_in_one_batch_as_the_goldens_say()
     {
         await using var host = await TestHost.StartAsync(real: true);
-        var goldens = JsonDocument.Parse(File.ReadAllText(Path.Combine(TestEngine.RepositoryRoot, "assets", "demo-model", "goldens", "mixed_batch.json"))).RootElement;
-        var requests = goldens.ValueKind == JsonValueKind.Array ? goldens : goldens.GetProperty("requests");
-        await Task.WhenAll(requests.EnumerateArray().Select(async request =>
-        {
-            var adapter = request.GetProperty("adapter").GetString() ?? "base";
-            var expected = request.GetProperty("greedy_ids").EnumerateArray().Select(id => id.GetInt32()).ToArray();
-            var (status, body) = await host.PostAsync(
-                Completions,
-                $$"""{"model":"{{adapter}}","prompt":{{request.GetProperty("ids").GetRawText()}},"max_tokens":{{expected.Length}},"temperature":0,"ignore_eos":true,"return_token_ids":true}""");
-            Assert.Equal(200, status);
-            Assert.Equal(expected, body.GetProperty("choices")[0].GetProperty("token_ids").EnumerateArray().Select(id => id.GetInt32()));
-        }));
+        await DemoGoldens.AssertAnsweredAsync(host);
         await host.AssertServingAndFreeAsync();
     }
 }

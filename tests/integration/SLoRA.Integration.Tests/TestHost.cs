@@ -100,7 +100,7 @@ internal sealed class TestHost : IAsyncDisposable
         _folder.Delete(recursive: true);
     }
 
-    private static async Task<TestHost> StartRealAsync()
+    public static async Task<TestHost> StartRealAsync(Action<SLoRAOptions>? adjust = null)
     {
         Assert.SkipUnless(File.Exists(NativeLibrary), $"the native library is not built: {NativeLibrary}");
         void Configure(SLoRAOptions options)
@@ -113,6 +113,7 @@ internal sealed class TestHost : IAsyncDisposable
             options.Memory.PoolBytes = 64 << 20;
             options.Adapters.Directories.Add(Path.Combine(TestEngine.RepositoryRoot, "assets", "demo-model", "adapters"));
             options.Adapters.Strict = true;
+            adjust?.Invoke(options);
         }
 
         return new TestHost(await StartAsync(_ => { }, Configure, null), null);

@@ -102,7 +102,7 @@ public class EngineReplayTests
         await using var engine = await LoadAsync();
         foreach (var prompt in new[] { Prompt.FromText("hello"), Prompt.FromChat([new PromptMessage("user", "hello")]) })
         {
-            var error = Assert.Throws<RequestInvalidException>(() => engine.Validate(new GenerationRequest { Prompt = prompt }));
+            var error = await Assert.ThrowsAsync<RequestInvalidException>(() => engine.ValidateAsync(new GenerationRequest { Prompt = prompt }));
             Assert.Equal("the model has no tokenizer; send the prompt as token ids", error.Message);
         }
 

@@ -111,4 +111,50 @@ public class RealEngineTests
         Assert.Equal((0, 0, 0), engine.GetStatistics() is var now2 ? (now2.KvPages, now2.Running, now2.Queued) : default);
         await engine.CheckAsync();
     }
+
+    [Fact]
+    public async Task Thousands_of_registered_adapters_are_served_from_a_small_host_store_and_a_small_pool()
+    {
+        const int Count = 5000;
+        var names = Directory.GetDirectories(s_adapters).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal).ToArray();
+        var expected = new Dictionary<string, int[]>();
+        await using (var plain = await LoadAsync(options => options.Adapters.Directories.Add(s_adapters)))
+        {
+            foreach (var name in names)
+            {
+                expected[name] = await TokensAsync(plain, Request(name, 6));
+            }
+        }
+
+        var folder = Directory.CreateTempSubdirectory("slora-many-");
+        try
+        {
+            for (var i = 0; i < Count; i++)
+            {
+                Directory.CreateSymbolicLink(Path.Combine(folder.FullName, $"a{i}"), Path.Combine(s_adapters, names[i % names.Length]));
+            }
+
+            await using var engine = await LoadAsync(options =>
+            {
+                options.Adapters.Directories.Add(folder.FullName);
+                options.Adapters.Loading = AdapterLoading.OnUse;
+                options.Memory.HostAdapterBytes = 24 << 20;
+                options.Memory.PoolBytes = 24 << 20;
+                options.Native.CheckEveryStep = true;
+            });
+            Assert.Equal(Count, engine.Adapters.Count);
+            Assert.Equal(0, engine.GetStatistics().HostAdapters);
+            var random = new Random(5);
+            await Parallel.ForEachAsync(Enumerable.Range(0, 60).Select(_ => random.Next(Count)).ToArray(), new ParallelOptions { MaxDegreeOfParallelism = 6 }, async (i, ct) =>
+                Assert.Equal(expected[names[i % names.Length]], await TokensAsync(engine, Request($"a{i}", 6), ct)));
+            var now = engine.GetStatistics();
+            Assert.InRange(now.HostAdapterBytes, 1, 24 << 20);
+            Assert.True(((Catalog.AdapterCatalog)engine.Adapters).Store.Drops > 20);
+            Assert.Equal(now.TotalPages, now.FreePages + now.KvPages + now.AdapterPages);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
 }

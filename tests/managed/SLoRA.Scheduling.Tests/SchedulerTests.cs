@@ -1,4 +1,5 @@
 // Single behaviours of the scheduler, each at the smallest load that shows it.
+using SLoRA.Scheduling.Ablation;
 using SLoRA.Scheduling.Planning;
 
 namespace SLoRA.Scheduling.Tests;
@@ -178,7 +179,7 @@ public class SchedulerTests
     }
 
     [Fact]
-    public void Adapters_of_waiting_requests_are_prefetched_in_their_order_and_once()
+    public void Adapters_of_waiting_requests_are_named_in_their_order_and_once_resident_or_not()
     {
         var drive = new Drive(Limits(rows: 1));
         drive.Arrive(1, Prompt(4, 9));
@@ -186,7 +187,7 @@ public class SchedulerTests
         drive.Arrive(3, Prompt(4, 4, 5, 7));
         Assert.Equal([7UL, 5UL], Step(drive.Scheduler).Prefetch.ToArray());
         drive.Scheduler.Adapters.Loaded(7);
-        Assert.Equal([5UL], Step(drive.Scheduler).Prefetch.ToArray());
+        Assert.Equal([7UL, 5UL], Step(drive.Scheduler).Prefetch.ToArray());
     }
 
     [Fact]
@@ -243,5 +244,35 @@ public class SchedulerTests
         }
 
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    [Fact]
+    public void Batches_of_one_adapter_are_static_and_follow_the_queue_s_head()
+    {
+        var scheduler = new Scheduler(Limits(rows: 8), SchedulerPolicies.FirstComeFirstServed() with { Admission = new PerAdapterBatches() }, TimeProvider.System);
+        scheduler.ObservePool(new PoolState(1000, 0));
+        var table = scheduler.Adapters;
+        ScheduledSequence Arrive(ulong id, params ulong[] adapters)
+        {
+            var uses = adapters.Select(adapter => table.GetOrAdd(new AdapterId(adapter), 1)).ToArray();
+            var sequence = new ScheduledSequence(new SequenceId(id), 4, 20, uses);
+            scheduler.Enqueue(sequence);
+            return sequence;
+        }
+
+        var first = new[] { Arrive(1, 7), Arrive(3, 7) };
+        Arrive(2, 9);
+        Arrive(4);
+        Assert.Equal([1UL, 3UL], Ids(Step(scheduler)));
+
+        // One that names the running adapter waits for the next batch; the head's own comes first.
+        Arrive(5, 7);
+        Assert.Equal([1UL, 3UL], Ids(Step(scheduler)));
+        foreach (var sequence in first)
+        {
+            scheduler.End(sequence);
+        }
+
+        Assert.Equal([2UL], Ids(Step(scheduler)));
     }
 }

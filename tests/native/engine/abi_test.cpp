@@ -192,8 +192,8 @@ TEST_F(Abi, DropsRowsOfSequencesReleasedInFlightAndFreesTheirPagesAtTheCollect) 
 }
 
 TEST_F(Abi, DefersPlansThatDoNotFitAndRunsThemAfterAPreemption) {
-  // The pool of 4 MiB has 32 pages of 128 KiB; 16 tokens a page. Each of several ranks has as many of
-  // its own, smaller ones.
+  // The pool of 4 MiB has 32 pages of 128 KiB; 16 tokens a page. Each of several ranks has as many
+  // of its own, smaller ones.
   ASSERT_EQ(geometry(engine_.get()).num_pages, 32u);
   ASSERT_EQ(create(1, std::vector<int32_t>(500, 5)), SLORA_OK);
   ASSERT_EQ(create(2, std::vector<int32_t>(64, 6)), SLORA_OK);
@@ -280,8 +280,8 @@ TEST_F(Abi, RefusesWhatTheHostAdapterBudgetDoesNotHold) {
           load_adapter(engine_.get(), demo_path("adapters/arith"));
         } catch (const AbiError& failure) {
           EXPECT_EQ(failure.status, SLORA_ERROR_OUT_OF_MEMORY);
-          EXPECT_NE(std::string(failure.what()).find("host adapter budget of " +
-                                                       std::to_string(small.host_adapter_bytes)),
+          EXPECT_NE(std::string(failure.what())
+                        .find("host adapter budget of " + std::to_string(small.host_adapter_bytes)),
                     std::string::npos)
               << failure.what();
           throw;

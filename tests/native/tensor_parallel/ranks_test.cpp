@@ -22,8 +22,8 @@ slora_engine_options roomy() {
   return options;
 }
 
-// Room for a few adapters and a few sequences. Aligned adapters keep half of their rows whole, while
-// a rank's pages shrink.
+// Room for a few adapters and a few sequences. Aligned adapters keep half of their rows whole,
+// while a rank's pages shrink.
 slora_engine_options cramped(const Ranks& ranks) {
   slora_engine_options options = SLORA_ENGINE_OPTIONS_INIT;
   options.pool_bytes = (8u << 20) / ranks.tp_size;
@@ -119,10 +119,8 @@ TEST_P(OverRanks, SampledTokensAreTheSameAloneAndMixedBitwise) {
   for (const Request& request : requests)
     alone.push_back(run_requests(several.engine.get(), {request})[0]);
   std::mt19937 chaos(11);
-  const std::vector<Completion> mixed =
-      run_requests(several.engine.get(), requests, {&chaos, 0.1});
-  for (size_t i = 0; i < requests.size(); ++i)
-    EXPECT_TRUE(mixed[i] == alone[i]) << "request " << i;
+  const std::vector<Completion> mixed = run_requests(several.engine.get(), requests, {&chaos, 0.1});
+  for (size_t i = 0; i < requests.size(); ++i) EXPECT_TRUE(mixed[i] == alone[i]) << "request " << i;
 }
 
 slora_model_options synthetic_options(const std::string& path, const Ranks& ranks) {
@@ -227,17 +225,14 @@ TEST_P(OverRanks, AnEngineThatOneRankCannotMakeIsMadeOnNone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ranks, OverRanks,
-                         testing::Values(Ranks{2, SLORA_LORA_SHARDING_ALIGNED},
-                                         Ranks{2, SLORA_LORA_SHARDING_FULL},
-                                         Ranks{4, SLORA_LORA_SHARDING_ALIGNED},
-                                         Ranks{4, SLORA_LORA_SHARDING_FULL}),
-                         [](const auto& param_info) {
-                           return std::to_string(param_info.param.tp_size) +
-                                  (param_info.param.lora_sharding == SLORA_LORA_SHARDING_FULL
-                                       ? "_full"
-                                       : "_aligned");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Ranks, OverRanks,
+    testing::Values(Ranks{2, SLORA_LORA_SHARDING_ALIGNED}, Ranks{2, SLORA_LORA_SHARDING_FULL},
+                    Ranks{4, SLORA_LORA_SHARDING_ALIGNED}, Ranks{4, SLORA_LORA_SHARDING_FULL}),
+    [](const auto& param_info) {
+      return std::to_string(param_info.param.tp_size) +
+             (param_info.param.lora_sharding == SLORA_LORA_SHARDING_FULL ? "_full" : "_aligned");
+    });
 
 struct Refusal {
   const char* folder;

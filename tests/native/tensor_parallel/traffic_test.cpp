@@ -1,5 +1,5 @@
-// Collectives a step, counted: those of the base are two a layer and two besides, those of LoRA none
-// where it is aligned with the base, and where it is shared out in full the formulas of
+// Collectives a step, counted: those of the base are two a layer and two besides, those of LoRA
+// none where it is aligned with the base, and where it is shared out in full the formulas of
 // docs/architecture.md.
 #include "rank_group.hpp"
 

@@ -1,5 +1,5 @@
-// Ranks as processes: the same answers as one rank, engines one after another, and each way in which
-// a process can fail ends in one clear error in time.
+// Ranks as processes: the same answers as one rank, engines one after another, and each way in
+// which a process can fail ends in one clear error in time.
 #include <chrono>
 #include <cmath>
 

@@ -21,7 +21,7 @@ internal static class BenchCommand
         var replay = new ReplayArguments();
         var command = new Command("bench", "Replays a trace against an engine in this process, or against a server with --http, and reports what came.")
         {
-            PaperCommand.Create(), StepCommand.Create(), ColdCommand.Create(), TraceCommand.Create(), ReportCommand.Create(),
+            PaperCommand.Create(), StepCommand.Create(), ColdCommand.Create(), TraceCommand.Create(), ReportCommand.Create(), BenchTpCommand.Create(),
         };
         engine.AddTo(command);
         traces.AddTo(command);

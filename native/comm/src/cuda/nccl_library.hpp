@@ -37,6 +37,8 @@ struct NcclConfig {
   unsigned int magic = 0xcafebeef;
   unsigned int version = kNcclLeastVersion;
   int blocking = 0;
+  // Where later versions have their next field: "undefined" in NCCL's own number.
+  int next_field = INT32_MIN;
 };
 
 struct NcclLibrary {

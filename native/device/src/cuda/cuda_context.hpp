@@ -27,6 +27,9 @@ struct CudaDevice {
   void* pinned_staging[2] = {};
   void* device_staging[2] = {};
   cudaEvent_t staging_free[2] = {};
+  // Of the padded LoRA operations, which only experiments call: grown as needed.
+  void* padded_scratch = nullptr;
+  uint64_t padded_scratch_bytes = 0;
 };
 
 struct CudaStream {
@@ -48,5 +51,8 @@ int32_t status_of(cudaError_t error);
 int32_t launch_status();
 
 const DeviceApi* cuda_device_api();
+
+// page_copy.cu
+int32_t copy_pages(void* stream, const PageCopy* copy, ApiError* error);
 
 }  // namespace slora::device::cuda

@@ -36,6 +36,7 @@ void close(void* handle) {
     if (device->pinned_staging[i]) cudaFreeHost(device->pinned_staging[i]);
     if (device->device_staging[i]) cudaFree(device->device_staging[i]);
   }
+  if (device->padded_scratch) cudaFree(device->padded_scratch);
   if (device->blas) cublasLtDestroy(device->blas);
   delete device;
 }
@@ -288,6 +289,7 @@ constexpr DeviceApi make_table() {
   api.graph_end = graph_end;
   api.graph_launch = graph_launch;
   api.graph_destroy = graph_destroy;
+  api.copy_pages = copy_pages;
   return api;
 }
 

@@ -42,6 +42,9 @@ constexpr KernelApi make_table() {
   api.append_tokens = append_tokens;
   api.lora_pack = lora_pack;
   api.lora_unpack = lora_unpack;
+  api.lora_shrink_padded = lora_shrink_padded;
+  api.lora_expand_padded = lora_expand_padded;
+  api.lora_merge = lora_merge;
   return api;
 }
 

@@ -32,6 +32,9 @@ uint64_t attention_workspace_bytes(int64_t num_tokens, int32_t num_heads, int32_
 int32_t lora_shrink(void* stream, const LoraShrinkParams* params);
 int32_t lora_expand(void* stream, const LoraExpandParams* params);
 int32_t lora_partials(int64_t num_tokens);
+int32_t lora_shrink_padded(void* stream, const LoraShrinkParams* params);
+int32_t lora_expand_padded(void* stream, const LoraExpandParams* params);
+int32_t lora_merge(void* stream, const LoraMergeParams* params);
 int32_t lora_epilogue(void* stream, const LoraEpilogueParams* params);
 int32_t lora_embed(void* stream, const LoraEmbedParams* params);
 int32_t lora_head(void* stream, const LoraHeadParams* params);

@@ -39,7 +39,8 @@ __device__ __forceinline__ int32_t share_begin(int32_t lora_rank, int32_t part, 
   return static_cast<int32_t>(int64_t{lora_rank} * part / parts);
 }
 
-// The tile's rows of one fused module of each entry: each(t row, place in a share, width, lora_rank).
+// The tile's rows of one fused module of each entry: each(t row, place in a share, width,
+// lora_rank).
 template <typename Each>
 __device__ __forceinline__ void for_rows(const LoraExchangeParams& p, const Each& each) {
   const LoraUnit unit = find_unit(p.batch, static_cast<int32_t>(blockIdx.x), kTileTokens);
@@ -50,9 +51,8 @@ __device__ __forceinline__ void for_rows(const LoraExchangeParams& p, const Each
     const int32_t lora_rank =
         __ldg(&module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused])->lora_rank);
     const int32_t width = (entry.t_stride + p.parts - 1) / p.parts;
-    const int64_t first =
-        p.num_fused *
-        (p.parts > 1 ? static_cast<int64_t>(entry.gather_offset) : entry.t_offset / kMaxFusedModules);
+    const int64_t first = p.num_fused * (p.parts > 1 ? static_cast<int64_t>(entry.gather_offset)
+                                                     : entry.t_offset / kMaxFusedModules);
     for (int32_t i = 0; i < unit.count; ++i) {
       const int64_t row = static_cast<int64_t>(fused) * unit.rows + unit.first + i;
       each(p.t + entry.t_offset + row * entry.t_stride, first + row * width, width, lora_rank);

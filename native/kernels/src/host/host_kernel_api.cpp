@@ -70,6 +70,10 @@ bool can_run(const LoraEpilogueParams& params) {
   return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1 &&
          params.num_fused <= kMaxFusedModules;
 }
+bool can_run(const LoraMergeParams& params) {
+  return supports_dtype(params.weight_dtype) == 1 && supports_dtype(params.page_dtype) == 1 &&
+         params.num_fused <= kMaxFusedModules;
+}
 bool can_run(const LoraEmbedParams& params) {
   return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1;
 }
@@ -121,6 +125,9 @@ constexpr KernelApi make_table() {
   api.append_tokens = enqueue<run_append_tokens, AppendTokensParams>;
   api.lora_pack = enqueue<run_lora_pack, LoraExchangeParams>;
   api.lora_unpack = enqueue<run_lora_unpack, LoraExchangeParams>;
+  api.lora_shrink_padded = enqueue<run_lora_shrink_padded, LoraShrinkParams>;
+  api.lora_expand_padded = enqueue<run_lora_expand_padded, LoraExpandParams>;
+  api.lora_merge = enqueue<run_lora_merge, LoraMergeParams>;
   return api;
 }
 

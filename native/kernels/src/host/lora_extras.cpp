@@ -155,7 +155,8 @@ void run_lora_embed(const LoraEmbedParams& params, device::ThreadTeam& team) {
       team.parallel_for(batch.segment_end[g] - begin, [&](int32_t i, int32_t) {
         const int64_t t = begin + i;
         const int64_t token =
-            params.history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
+            params
+                .history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
             params.vocab_begin;
         if (token < 0 || token >= params.vocab_size) return;
         embed_token(params, entry, module, static_cast<int32_t>(token),

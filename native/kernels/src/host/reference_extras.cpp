@@ -76,7 +76,8 @@ std::vector<double> lora_embed(const LoraEmbedParams& params, int64_t num_tokens
       const WideModule& module = batch.adapters[entry.adapter_idx].wide[0];
       for (int64_t t = batch.segment_begin[g]; t < batch.segment_end[g]; ++t) {
         const int64_t token =
-            params.history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
+            params
+                .history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
             params.vocab_begin;
         if (token < 0 || token >= params.vocab_size) continue;
         const int64_t row = changed_row(module, token);

@@ -36,11 +36,10 @@ std::vector<LoraExchangeElement> lora_exchange(const LoraExchangeParams& params)
           for (int64_t r = 0; r < lora_rank; ++r) {
             int64_t p = 0;
             while (r >= lora_rank * (p + 1) / params.parts) ++p;
-            elements.push_back(
-                {static_cast<int32_t>(p), r - lora_rank * p / params.parts,
-                 entry.t_offset + (j * rows + i) * entry.t_stride, r,
-                 p * params.part_stride + params.num_fused * before + (j * rows + i) * width + r -
-                     lora_rank * p / params.parts});
+            elements.push_back({static_cast<int32_t>(p), r - lora_rank * p / params.parts,
+                                entry.t_offset + (j * rows + i) * entry.t_stride, r,
+                                p * params.part_stride + params.num_fused * before +
+                                    (j * rows + i) * width + r - lora_rank * p / params.parts});
           }
         }
       }

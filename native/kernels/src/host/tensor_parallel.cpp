@@ -24,8 +24,9 @@ void for_rows(const LoraExchangeParams& params, device::ThreadTeam& team, const 
     for (int32_t e = batch.entry_offsets[g]; e < batch.entry_offsets[g + 1]; ++e) {
       const LoraEntry& entry = batch.entries[e];
       const int64_t width = (entry.t_stride + params.parts - 1) / params.parts;
-      const int64_t first = params.num_fused * (params.parts > 1 ? int64_t{entry.gather_offset}
-                                                                 : entry.t_offset / kMaxFusedModules);
+      const int64_t first =
+          params.num_fused *
+          (params.parts > 1 ? int64_t{entry.gather_offset} : entry.t_offset / kMaxFusedModules);
       const core::LoraModule* modules =
           batch.adapters[entry.adapter_idx].modules + int64_t{params.layer_idx} * batch.num_modules;
       for (int32_t j = 0; j < params.num_fused; ++j) {

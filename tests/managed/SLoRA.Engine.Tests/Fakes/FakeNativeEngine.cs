@@ -196,10 +196,19 @@ internal sealed class FakeNativeEngine : INativeEngine
     /// What adapters were loaded from, in order.
     public List<AdapterImage> LoadedImages { get; } = [];
 
+    /// Adapters that host memory holds; each is of 4096 bytes.
+    public int MaxHostAdapters { get; set; } = int.MaxValue;
+
+    public int MostHostAdapters { get; private set; }
+
+    /// Loads wait until this is set.
+    public ManualResetEventSlim LoadGate { get; } = new(true);
+
     public INativeAdapter LoadAdapter(AdapterImage image, bool pinned, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         var path = (image as AdapterImage.Files)?.Path ?? string.Empty;
+        LoadGate.Wait(ct);
         if (File.Exists(Path.Combine(path, "bad")))
         {
             throw new SLoRAException(-202, $"{path}: lora_alpha is 'x'; a number is needed");
@@ -207,6 +216,12 @@ internal sealed class FakeNativeEngine : INativeEngine
 
         lock (_gate)
         {
+            if (_adapters.Count >= MaxHostAdapters)
+            {
+                throw new OutOfDeviceMemoryException(-203, $"the adapter's image takes 4096 bytes, {(MaxHostAdapters - _adapters.Count) * 4096} of the host adapter budget are left");
+            }
+
+            MostHostAdapters = Math.Max(MostHostAdapters, _adapters.Count + 1);
             LoadedImages.Add(image);
             var adapter = new FakeAdapter(this, new AdapterId(++_lastAdapterId), path, pinned);
             _adapters.Add(adapter.Id.Value, adapter);

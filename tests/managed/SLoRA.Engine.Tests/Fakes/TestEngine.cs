@@ -30,11 +30,11 @@ internal sealed class TestEngine : IAsyncDisposable
 
     public string Folder => _folder.FullName;
 
-    public static TestEngine Start(NativeGeometry? geometry = null, SchedulerOptions? scheduler = null, Func<FakeSequence, int>? nextToken = null, TimeProvider? time = null)
+    public static TestEngine Start(NativeGeometry? geometry = null, SchedulerOptions? scheduler = null, Func<FakeSequence, int>? nextToken = null, TimeProvider? time = null, IAdapterResolver? resolver = null)
     {
         var native = new FakeNativeEngine(geometry);
         native.NextToken = nextToken ?? native.NextToken;
-        var engine = new SLoRAEngine(Parts(native, scheduler ?? new SchedulerOptions(), time ?? TimeProvider.System));
+        var engine = new SLoRAEngine(Parts(native, scheduler ?? new SchedulerOptions(), time ?? TimeProvider.System) with { Resolvers = resolver is null ? [] : [resolver] });
         engine.Start();
         return new TestEngine(native, engine);
     }

@@ -4,12 +4,13 @@
 
 #include <atomic>
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "slora/adapter/eviction_policy.hpp"
 #include "slora/adapter/packed_image.hpp"
+#include "slora/adapter/page_loader.hpp"
 #include "slora/core/wide_module.hpp"
 #include "slora/device/device.hpp"
 
@@ -17,6 +18,11 @@ namespace slora::adapter {
 
 // The values are those of enum slora_residency.
 enum class Residency : int32_t { kHost = 0, kLoading = 1, kDevice = 2 };
+
+// What a resident adapter's pages are to whoever needs room, in the order in which they are taken:
+// idle ones first, then those of adapters that a waiting request is said to need soon, then those
+// that sequences hold which are not in this step. kFixed: not to be taken now.
+enum class Standing : uint8_t { kIdle, kWanted, kHeld, kFixed };
 
 // What an adapter is made of, once in memory however many adapters share it.
 struct AdapterContent {
@@ -41,7 +47,8 @@ struct Adapter {
         content(std::move(made_of)),
         image(content->image),
         module_table(std::move(table)),
-        loaded(std::move(device)) {}
+        loaded(std::move(device)),
+        item{adapter_id, image.layout().num_pages, image.layout().image_bytes} {}
 
   // core::WideModule [2] on the device, or null.
   const core::WideModule* wide() const { return content->wide_block.as<core::WideModule>(); }
@@ -53,16 +60,26 @@ struct Adapter {
   const PackedImage& image;           // of the content
   const device::Buffer module_table;  // core::LoraModule [L, modules a layer] on the device
 
+  bool is_open = true;     // its handle has not been unloaded
+  uint64_t last_plan = 0;  // number of the last plan that named it
+
+  // ---- the residency cache's: others read
+
   std::atomic<bool> is_pinned{false};
-  bool is_open = true;        // its handle has not been unloaded
   int32_t num_sequences = 0;  // that hold it
   int32_t num_in_flight = 0;  // steps in flight that read its pages
   bool is_in_plan = false;    // named by the plan that is being reserved
+  bool is_wanted = false;     // named by the last list of those needed soon
 
   Residency residency = Residency::kHost;
-  std::vector<int32_t> pages;                  // while loading or resident
-  device::Event loaded;                        // completes with the copy
-  std::list<Adapter*>::iterator lru_position;  // valid while loading or resident
+  std::vector<int32_t> pages;          // while loading or resident, ascending
+  std::unique_ptr<LoadStages> stages;  // while loading
+  device::Event loaded;                // completes with the copy
+  bool is_ahead = false;               // while loading: no row waits for it
+  CacheItem item;
+  Standing standing = Standing::kFixed;
+  double rank = 0;          // the policy's, while resident
+  uint64_t rank_order = 0;  // breaks ties: when the rank was asked for
 };
 
 }  // namespace slora::adapter

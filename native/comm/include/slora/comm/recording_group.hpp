@@ -28,7 +28,7 @@ struct GroupTraffic {
 
 class RecordingGroup final : public Group {
  public:
-  explicit RecordingGroup(std::unique_ptr<Group> inner) : inner_(std::move(inner)) {}
+  explicit RecordingGroup(std::shared_ptr<Group> inner) : inner_(std::move(inner)) {}
 
   // Since the beginning or the last reset. Any thread.
   GroupTraffic traffic() const;
@@ -55,7 +55,7 @@ class RecordingGroup final : public Group {
     void reset();
   };
 
-  std::unique_ptr<Group> inner_;
+  std::shared_ptr<Group> inner_;
   Counter all_reduce_, all_gather_, broadcast_, messages_;
 };
 

@@ -81,6 +81,7 @@ class Stream {
   void wait(const Event& event);
   // Both ends must stay valid until the stream has passed the copy.
   void copy(void* destination, const void* source, uint64_t bytes);
+  void copy(const PageCopy& pages);
   // What is enqueued between the two is recorded and not run.
   void begin_recording();
   std::unique_ptr<Graph> end_recording();

@@ -10,7 +10,7 @@
 
 namespace slora::device {
 
-inline constexpr uint32_t kDeviceApiVersion = 2;
+inline constexpr uint32_t kDeviceApiVersion = 3;
 
 struct ApiError {
   char message[512];
@@ -30,6 +30,23 @@ struct DeviceInfo {
   int32_t num_threads;  // host backend: compute threads; CUDA: 0
   char name[128];
   char features[128];
+};
+
+inline constexpr int32_t kMaxCopyPages = 32;
+
+// Semantics  page targets[i] of layer l = page sources[i] of layer l of the source, for i in
+// [0, num_pages) and l in [0, num_layers)
+struct PageCopy {
+  uint8_t* slice;  // of the first layer: page p of layer l at l * slice_bytes + p * page_bytes
+  const uint8_t* source;  // pinned or device memory: page p of layer l at
+                          // l * layer_bytes + p * page_bytes
+  int64_t slice_bytes;
+  int64_t layer_bytes;
+  int64_t page_bytes;
+  int32_t num_layers;
+  int32_t num_pages;  // <= kMaxCopyPages
+  int32_t sources[kMaxCopyPages];
+  int32_t targets[kMaxCopyPages];
 };
 
 struct DeviceApi {
@@ -73,6 +90,10 @@ struct DeviceApi {
   int32_t (*graph_end)(void* stream, void** out_graph, ApiError* error) = nullptr;
   int32_t (*graph_launch)(void* graph, void* stream, ApiError* error) = nullptr;
   void (*graph_destroy)(void* graph) = nullptr;
+
+  // Many scattered pages at once: on CUDA by a kernel that reads pinned memory itself, where each
+  // copy of its own would cost more than its bytes.
+  int32_t (*copy_pages)(void* stream, const PageCopy* copy, ApiError* error) = nullptr;
 };
 
 }  // namespace slora::device

@@ -17,8 +17,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "slora/ablation/experiment.hpp"
+#include "slora/adapter/page_room.hpp"
 #include "slora/adapter/residency_cache.hpp"
-#include "slora/comm/group.hpp"
+#include "slora/comm/recording_group.hpp"
 #include "slora/core/status.hpp"
 #include "slora/engine/model.hpp"
 #include "slora/engine/sequence.hpp"
@@ -36,6 +38,8 @@ struct EngineOptions {
   uint32_t max_context = 0;
   bool check_every_step = false;
   int32_t num_pages = 0;  // > 0: what a group's ranks have agreed on, in place of pool_bytes
+  adapter::EvictionKind eviction = adapter::EvictionKind::kDefault;
+  ablation::ExperimentOptions experiment;
 };
 
 // The limits in force, after defaults.
@@ -129,6 +133,10 @@ class Engine {
   const EngineLimits& limits() const { return limits_; }
 
   PoolCounters counters() const;
+  // What this rank has sent to the others since the engine was made; all zero without a group.
+  comm::GroupTraffic traffic() const {
+    return group_ ? group_->traffic() : comm::GroupTraffic{};
+  }
   void page_owners(std::span<uint8_t> out_owners) const;
 
   // Throws kInternal naming the broken invariant, and poisons the engine.
@@ -177,7 +185,6 @@ class Engine {
 
  private:
   struct Step;
-  struct Need;
 
   bool leads() const { return group_ && group_->tp_rank() == 0; }
   bool follows() const { return group_ && group_->tp_rank() != 0; }
@@ -201,6 +208,7 @@ class Engine {
   core::Status reserve(Step& step);
   void prefetch(std::span<const uint64_t> adapter_ids);
   void launch(Step& step);
+  void prepare_experiment(const Step& step, batch::Batch& batch);
   bool launch_shape(Step& step, batch::Batch& out_batch);
   void sample(const batch::Batch& batch);
   void copy_results(Step& step, const batch::Batch& batch);
@@ -208,6 +216,7 @@ class Engine {
   void destroy_sequence(Sequence& sequence);
   void release_pages(Sequence& sequence);
   void forget_if_unused(adapter::Adapter& adapter);
+  void check_experiment(const Sequence& sequence) const;
   void upload_prompt(const Sequence& sequence, const SequenceOptions& options);
   std::string broken_invariant() const;
   device::Buffer upload_wide(const adapter::AdapterSource& source, uint64_t bytes);
@@ -219,11 +228,12 @@ class Engine {
   Step& oldest() { return *steps_[oldest_ % steps_.size()]; }
 
   std::shared_ptr<Model> model_;
-  std::shared_ptr<comm::Group> group_;  // null: not tensor parallel
+  std::shared_ptr<comm::RecordingGroup> group_;  // null: not tensor parallel
   EngineLimits limits_;
   bool check_every_step_;
   uint64_t host_adapter_budget_;
   memory::Arena arena_;
+  std::unique_ptr<ablation::Experiment> experiment_;  // null: none
   memory::PagePool pool_;
   forward::ForwardPass forward_;
   device::Stream compute_;
@@ -234,6 +244,7 @@ class Engine {
   core::Status poisoned_ = core::Status::kOk;
   std::string poison_message_;
   adapter::ResidencyCache residency_;
+  std::unique_ptr<adapter::PageRoom> room_;
   std::unordered_map<uint64_t, std::shared_ptr<adapter::Adapter>>
       adapters_;  // open, or held by a sequence
   uint64_t next_adapter_id_ = 1;
@@ -242,7 +253,9 @@ class Engine {
   std::unordered_map<uint64_t, std::unique_ptr<Sequence>> sequences_;  // those the caller may name
   std::vector<std::unique_ptr<Sequence>> leaving_;                     // released, still in flight
   std::vector<int32_t> free_slots_;
-  device::Buffer history_;  // int32 [max_sequences, history_stride_]
+  std::vector<adapter::Adapter*> wanted_;  // scratch of prefetch
+  std::vector<adapter::Adapter*> cold_;    // scratch of reserve
+  device::Buffer history_;                 // int32 [max_sequences, history_stride_]
   int64_t history_stride_;
   device::Buffer prompt_staging_;
   device::Buffer table_staging_;  // one adapter's module table on its way to the device

@@ -47,7 +47,7 @@ struct Model {
   bool is_tied = false;
   uint64_t num_parameters = 0;                    // of the whole model
   std::vector<std::shared_ptr<Model>> followers;  // rank 0: those of ranks 1.. as threads
-  std::shared_ptr<Workers> workers;  // rank 0: ranks 1.. as processes
+  std::shared_ptr<Workers> workers;               // rank 0: ranks 1.. as processes
   // Rank 0: two engines' collectives could each hold the threads that the other waits for.
   std::atomic<bool> has_engine{false};
 

@@ -20,8 +20,8 @@ struct WorkerOptions {
   int32_t time_limit_ms = 30'000;
 };
 
-// Returns when rank 0 lets the ranks go. kRankLost if another rank is lost, kInvalidArgument if this
-// one does not belong to rank 0's group (secret, version, rank, model), else as load_model.
+// Returns when rank 0 lets the ranks go. kRankLost if another rank is lost, kInvalidArgument if
+// this one does not belong to rank 0's group (secret, version, rank, model), else as load_model.
 void run_worker(const WorkerOptions& options);
 
 }  // namespace slora::engine

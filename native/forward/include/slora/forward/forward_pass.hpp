@@ -2,6 +2,8 @@
 // every architecture and backend; it enqueues kernels and never waits.
 #pragma once
 
+#include <functional>
+
 #include "slora/batch/batch.hpp"
 #include "slora/comm/group.hpp"
 #include "slora/forward/backend.hpp"
@@ -35,6 +37,9 @@ struct History {
   int64_t stride;
 };
 
+// Called before the kernels of each layer are enqueued, in order.
+using LayerHook = std::function<void(int32_t layer_idx)>;
+
 class ForwardPass {
  public:
   // Takes the activations of max_batch_tokens tokens and the logits of max_outputs rows once.
@@ -54,7 +59,8 @@ class ForwardPass {
 
   // Enqueues the whole pass. Afterwards logits() holds [num_outputs, V] in the order of
   // batch.output_rows, on rank 0 of a group only.
-  void run(device::Stream& stream, const batch::Batch& batch, const History& history);
+  void run(device::Stream& stream, const batch::Batch& batch, const History& history,
+           const LayerHook& before_layer = {});
 
   const float* logits() const { return logits_.as<float>(); }
 

@@ -47,7 +47,8 @@ struct WeightPackParams {
 };
 
 // Semantics  dst[row_offset + i, c] ~ N(0, stddev) for i < num_rows, the same numbers for the same
-// seed on every backend and dtype (before rounding): a counter-based generator of (seed, (source_row
+// seed on every backend and dtype (before rounding): a counter-based generator of (seed,
+// (source_row
 // + i) * source_k + source_column + c), the element's place in a matrix of which dst holds a part.
 // num_rows 0: all of dst, which is that matrix itself.
 struct WeightFillParams {
@@ -68,8 +69,8 @@ struct WeightFillParams {
 // --------------------------------------------------------------------------------------------------
 
 // Semantics  out[t, :] = scale * W[token(t) - vocab_begin, :], token(t) = history[token_slot[t] *
-// history_stride + token_position[t]]; zeros if is_shard and W has no such row. Otherwise a token id
-// outside [0, V) cannot occur: ids are checked where they enter.
+// history_stride + token_position[t]]; zeros if is_shard and W has no such row. Otherwise a token
+// id outside [0, V) cannot occur: ids are checked where they enter.
 struct EmbedParams {
   const void* weight;  // packed [V, H]
   DType weight_dtype;
@@ -82,7 +83,7 @@ struct EmbedParams {
   const int32_t* token_position;  // [T]
   int32_t num_tokens;
   float scale;
-  void* out;  // [T, H]
+  void* out;                // [T, H]
   int64_t vocab_begin = 0;  // token id of W's first row
   bool is_shard = false;    // W holds a part of the vocabulary
 };
@@ -347,6 +348,26 @@ struct LoraEpilogueParams {
   int64_t page_bytes;
 };
 
+// Semantics  merged[n, k] = original[n, k] + scale_j * sum_r Bt_j[r, n - column_offset_j] * A_j[r,
+// k] for the columns n of fused module j, rounded once to weight_dtype; A and B are those of
+// batch.adapters[0]. Every n belongs to one fused module.
+struct LoraMergeParams {
+  LoraBatch batch;
+  const void* original;  // packed [N, K]
+  void* merged;          // packed [N, K], another one
+  DType weight_dtype;
+  DType page_dtype;
+  int64_t n;
+  int64_t k;
+  int32_t layer_idx;
+  int32_t num_fused;
+  int32_t module_idx[kMaxFusedModules];
+  int64_t out_dim[kMaxFusedModules];
+  int64_t column_offset[kMaxFusedModules];
+  const uint8_t* slice;
+  int64_t page_bytes;
+};
+
 // Semantics  for each token of a segment, entries in order, with the entry's WideModule m =
 // wide[0]:
 //   if m has a row for the token: out[t] = scale * row
@@ -461,8 +482,8 @@ struct AppendTokensParams {
 //   rank p holds r in [R p / parts, R (p + 1) / parts), R the module's lora_rank, and of these r' =
 //   r - R p / parts is at
 //   packed[p * part_stride + num_fused * first_e + (j * rows_in_segment + i) * c + r'],
-// first_e the sum over the entries before e of rows_in_segment * c, kept in LoraEntry::gather_offset
-// if parts > 1; with parts 1 it is t_offset / kMaxFusedModules.
+// first_e the sum over the entries before e of rows_in_segment * c, kept in
+// LoraEntry::gather_offset if parts > 1; with parts 1 it is t_offset / kMaxFusedModules.
 struct LoraExchangeParams {
   LoraBatch batch;
   float* t;
@@ -520,6 +541,15 @@ struct KernelApi {
   int32_t (*lora_pack)(void* stream, const LoraExchangeParams* params);
   // t = packed's shares, one sum each: an expand after it takes t_stride 0.
   int32_t (*lora_unpack)(void* stream, const LoraExchangeParams* params);
+
+  // ---- of experiments (native/ablation) alone; null where a backend lacks them
+
+  // As lora_shrink and lora_expand, the way of batched matrix products: adapters are gathered into
+  // contiguous tensors of the batch's largest rank and tokens into those of its longest segment,
+  // zeros between. Of each segment the first entry alone. May allocate.
+  int32_t (*lora_shrink_padded)(void* stream, const LoraShrinkParams* params) = nullptr;
+  int32_t (*lora_expand_padded)(void* stream, const LoraExpandParams* params) = nullptr;
+  int32_t (*lora_merge)(void* stream, const LoraMergeParams* params) = nullptr;
 };
 
 // The host backend's table, for the best instruction set of this machine ("generic", "avx2",

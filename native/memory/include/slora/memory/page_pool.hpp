@@ -3,7 +3,8 @@
 //
 // KV pages and adapter pages share one free list, so a burst of long prompts can borrow the room
 // that idle adapters hold and give it back. Pages are reference-counted: a page that several
-// sequences share goes with the last of them.
+// sequences share goes with the last of them. KV takes the lowest free pages and adapters the
+// highest run, so that the many single pages of KV do not break up what adapters are copied into.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +12,22 @@
 #include <string>
 #include <vector>
 
-namespace slora::memory {
+#include "slora/memory/page_owner.hpp"
+#include "slora/memory/page_placement.hpp"
 
-// The values are those of enum slora_page_owner.
-enum class PageOwner : uint8_t { kFree = 0, kKv = 1, kAdapter = 2 };
+namespace slora::memory {
 
 class PagePool {
  public:
-  explicit PagePool(int32_t num_pages);
+  explicit PagePool(int32_t num_pages) : PagePool(num_pages, unified_placement(num_pages)) {}
+  PagePool(int32_t num_pages, std::unique_ptr<PagePlacement> placement);
 
   int32_t num_pages() const { return static_cast<int32_t>(owner_.size()); }
-  int32_t num_free() const { return num_free_; }
+  int32_t num_free() const { return free_->num_free(); }
   int32_t num_owned(PageOwner owner) const { return num_owned_[static_cast<size_t>(owner)]; }
 
-  // Takes out_pages.size() pages for `owner` with one reference each, or takes none and returns
-  // false. O(pages taken).
+  // Takes out_pages.size() pages for `owner` with one reference each, ascending, or takes none and
+  // returns false. O(pages taken * log pages).
   bool try_acquire(PageOwner owner, std::span<int32_t> out_pages);
 
   // One more reference on a page that is in use.
@@ -45,9 +47,7 @@ class PagePool {
  private:
   std::vector<PageOwner> owner_;
   std::vector<int32_t> references_;
-  // A stack: the page freed last is taken first, while its lines may still be in cache.
-  std::vector<int32_t> free_;
-  int32_t num_free_ = 0;
+  std::unique_ptr<PagePlacement> free_;
   int32_t num_owned_[3] = {0, 0, 0};
 };
 

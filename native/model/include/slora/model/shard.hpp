@@ -1,7 +1,7 @@
 // How a tensor-parallel group cuts a model: which outputs and inputs of each matrix a rank holds.
 //
-// Heads are cut whole, the intermediate and the vocabulary in runs; the hidden size is not cut. So a
-// matrix is column-parallel if its outputs are cut (q, k, v, gate, up, embedding, head) and
+// Heads are cut whole, the intermediate and the vocabulary in runs; the hidden size is not cut. So
+// a matrix is column-parallel if its outputs are cut (q, k, v, gate, up, embedding, head) and
 // row-parallel if its inputs are (o, down). A rank's own ModelConfig and ModuleTable have its local
 // sizes and otherwise say what the whole model's say.
 #pragma once

@@ -47,9 +47,9 @@ struct MatrixPlan {
   int64_t n;  // of the rank's part
   int64_t k;
   std::vector<WeightSource>
-      sources;  // cover [0, n) without hole or overlap; empty in a synthetic plan
-  int64_t column_begin = 0;         // first column of the sources that the rank holds
-  int64_t whole_n = 0;              // rows and columns of the whole model's matrix
+      sources;               // cover [0, n) without hole or overlap; empty in a synthetic plan
+  int64_t column_begin = 0;  // first column of the sources that the rank holds
+  int64_t whole_n = 0;       // rows and columns of the whole model's matrix
   int64_t whole_k = 0;
   std::vector<FillPart> parts = {};  // cover [0, n) likewise
 };
