@@ -107,6 +107,8 @@ INSTANTIATE_TEST_SUITE_P(WorkAndVictim, StoppedRank,
 TEST(Process, ThatHasNothingToSayMayBeSilentForAsLongAsItLives) {
   auto ranks = start(2, {{"time_limit_ms", "300"}, {"then", "await"}},
                      {{0, {{"signal", std::to_string(SIGSTOP)}}}});
+  EXPECT_TRUE(ranks[0]->await("joined"));
+  EXPECT_TRUE(ranks[1]->await("joined"));
   EXPECT_EQ(ranks[1]->last_line(1500), "still running");
   kill(ranks[0]->pid(), SIGKILL);
   const std::string line = ranks[1]->last_line();
