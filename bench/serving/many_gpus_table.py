@@ -40,7 +40,9 @@ def main():
     steps, card = read_steps(folder)
     if not steps:
         sys.exit(f"many_gpus_table: no steps-*.json in {folder}")
-    predictions = json.loads(pathlib.Path(prediction_file).read_text())["predictions"]
+    # Without predictions the times stand alone.
+    source = pathlib.Path(prediction_file)
+    predictions = json.loads(source.read_text())["predictions"] if source.exists() else []
     name = choose_card(predictions, wanted, card)
     predicted = {(row["model"], row["step"], row["set"], row["ranks"]): row for row in predictions if row["card"] == name}
     print(f"card: {card}; predictions for: {name or 'none'}")

@@ -23,7 +23,7 @@ std::vector<std::unique_ptr<RankProcess>> start(int32_t size, const Arguments& c
   for (int32_t rank = 0; rank < size; ++rank) {
     Arguments arguments = {{"address", address},           {"rank", std::to_string(rank)},
                            {"size", std::to_string(size)}, {"secret", "open sesame"},
-                           {"fingerprint", "demo f32"},    {"join_limit_ms", "10000"},
+                           {"fingerprint", "demo f32"},    {"join_limit_ms", "60000"},
                            {"time_limit_ms", "10000"},     {"operations", "20"}};
     for (const auto& [name, value] : common) arguments[name] = value;
     if (const auto change = changes.find(rank); change != changes.end()) {

@@ -48,7 +48,7 @@ class RankProcess {
   pid_t pid() const { return pid_; }
 
   // All it prints until it ends or the time is up; then the last line, "still running" otherwise.
-  std::string last_line(int limit_ms = 20'000) {
+  std::string last_line(int limit_ms = 60'000) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
     for (;;) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -68,7 +68,7 @@ class RankProcess {
   const std::string& text() const { return text_; }
 
   // Waits until it has printed `word`.
-  bool await(const std::string& word, int limit_ms = 20'000) {
+  bool await(const std::string& word, int limit_ms = 60'000) {
     for (int waited = 0; waited < limit_ms && text_.find(word) == std::string::npos; waited += 10) {
       pollfd entry{output_, POLLIN, 0};
       char chunk[4096];
