@@ -155,10 +155,9 @@ public sealed class SLoRAEngine : IAsyncDisposable
     }
 
     /// Runs a request of one choice whose tokens are only counted. Throws what GenerateAsync would before queueing it.
-    internal ValueTask<ObservedRequest> ObserveAsync(GenerationRequest request, ITokenObserver observer)
+    internal async ValueTask<ObservedRequest> ObserveAsync(GenerationRequest request, ITokenObserver observer)
     {
-        // A replay's adapters are in host memory already, so this waits for nothing.
-        var revisions = AcquireAdaptersAsync(request, CancellationToken.None).AsTask().GetAwaiter().GetResult();
+        var revisions = await AcquireAdaptersAsync(request, CancellationToken.None).ConfigureAwait(false);
         ObservedRequest run;
         RequestTicket ticket;
         try
@@ -173,7 +172,7 @@ public sealed class SLoRAEngine : IAsyncDisposable
         }
 
         run.Begin(ticket);
-        return ValueTask.FromResult(run);
+        return run;
     }
 
     /// <summary>Throws what <see cref="GenerateAsync"/> would throw for this request before queueing it; loads adapters that

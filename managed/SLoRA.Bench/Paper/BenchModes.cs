@@ -7,8 +7,8 @@ namespace SLoRA.Bench.Paper;
 /// What a mode may need to know: the cell, its adapters, the model, and bytes of an element.
 internal sealed record ModeContext(PaperKey Key, AdapterSet Set, ModelShape Shape, int ElementBytes)
 {
-    /// Of one image, over the set's lora_ranks.
-    public long MeanAdapterBytes => (long)(Set.LoraRanks.Average() * Shape.AdapterBytesPerRank(Set.Modules, ElementBytes));
+    /// Of one image, over the cell's adapters.
+    public long MeanAdapterBytes => (long)(Enumerable.Range(0, Key.Adapters).Average(Set.RankOf) * Shape.AdapterBytesPerRank(Set.Modules, ElementBytes));
 
     public long WeightBytes => (Shape.NumLayers * Shape.LayerParameters + 2L * Shape.VocabSize * Shape.HiddenSize) * ElementBytes;
 }
@@ -16,6 +16,9 @@ internal sealed record ModeContext(PaperKey Key, AdapterSet Set, ModelShape Shap
 internal static class BenchModes
 {
     public const string Default = "default";
+
+    /// A fixed region for adapters, KV in the rest: as much as the mean adapter takes, times those that may run at a time.
+    public const string Split = "split";
 
     /// One full copy of the model an adapter, merged, as vLLM without LoRA would serve them. The copies share the memory that
     /// the weights and the pool have now, and take turns on the device, so together they are as fast as one copy with its
@@ -25,6 +28,10 @@ internal static class BenchModes
     private static readonly Dictionary<string, Action<SLoRAOptions, ModeContext>> s_modes = new()
     {
         [Default] = (_, _) => { },
+        [Split] = (options, context) => SplitMemory(options, context),
+        ["bmm"] = (options, _) => options.Experiment.Lora = ExperimentLora.Padded,
+        ["merge"] = (options, _) => (options.Experiment.Lora, options.Experiment.Scheduling) = (ExperimentLora.Merged, ExperimentScheduling.PerAdapter),
+        ["per-adapter"] = (options, _) => options.Experiment.Scheduling = ExperimentScheduling.PerAdapter,
         [Packed] = (options, context) => options.Memory.PoolBytes = PackedPool(options.Memory.PoolBytes, context),
     };
 
@@ -47,10 +54,18 @@ internal static class BenchModes
     }
 
     /// Whether an engine of this mode serves one number of adapters only.
-    public static bool DependsOnAdapters(string mode) => mode == Packed;
+    public static bool DependsOnAdapters(string mode) => mode is Packed or Split;
 
     /// Whether requests of this mode name no adapter: what they would compute is in the weights.
     public static bool IsMerged(string mode) => mode == Packed;
+
+    private static void SplitMemory(SLoRAOptions options, ModeContext context)
+    {
+        var rows = options.Scheduler.MaxBatchRows > 0 ? options.Scheduler.MaxBatchRows : options.Scheduler.MaxSequences;
+        options.Experiment.Memory = ExperimentMemory.Split;
+        options.Experiment.MeanAdapterBytes = context.MeanAdapterBytes;
+        options.Experiment.Concurrency = rows > 0 ? Math.Min(rows, context.Key.Adapters) : context.Key.Adapters;
+    }
 
     private static long PackedPool(long poolBytes, ModeContext context)
     {

@@ -52,6 +52,33 @@ public sealed class PaperRunTests : IDisposable
         Assert.StartsWith("100 copies of 1327104 bytes leave 0 bytes of KV each of 68435968 in all", table.Cells[1].Note, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void The_split_is_by_rule()
+    {
+        var options = EngineOptions();
+        var context = new ModeContext(new PaperKey("S2", 5, "split", 60, 60), new PaperOptions().SetOf("S2"), ModelShape.Read(options.Model.Path), 2);
+        BenchModes.Apply(options, context);
+
+        // Ranks 64, 32, 16, 8, 64 of (128 + 128) x 4 modules x 2 layers x 2 bytes.
+        Assert.Equal((ExperimentMemory.Split, 184 * 4096 / 5, 5), (options.Experiment.Memory, options.Experiment.MeanAdapterBytes, options.Experiment.Concurrency));
+        BenchModes.Apply(options, context with { Key = context.Key with { Adapters = 1000 } });
+        Assert.Equal((30 * 4096, 64), (options.Experiment.MeanAdapterBytes, options.Experiment.Concurrency));
+        Assert.Empty(options.Validate());
+    }
+
+    [Theory]
+    [InlineData("split")]
+    [InlineData("bmm")]
+    [InlineData("merge")]
+    [InlineData("per-adapter")]
+    public async Task Other_modes_serve_the_same_trace(string mode)
+    {
+        var options = new PaperOptions { Sets = ["S2"], Adapters = [5], Modes = [mode], Rate = 10, Seconds = 1, Replay = new ReplayOptions { Window = new ReplayWindow(0, 60) } };
+        var (table, _) = await RunAsync(options);
+        var report = Assert.Single(table.Cells).Report!;
+        Assert.Equal((mode, 0, 0, report.Results.Sent), (report.Mode, report.Results.Aborted, report.Results.Stopped, report.Results.Completed));
+    }
+
     private async Task<(PaperTable Table, int Missing)> RunAsync(PaperOptions options)
     {
         await using var run = new PaperRun(options, EngineOptions, _path, new Quiet());
