@@ -270,7 +270,8 @@ TEST_F(Abi, ReportsResidencyEventsAndHonoursPins) {
 TEST_F(Abi, RefusesWhatTheHostAdapterBudgetDoesNotHold) {
   slora_engine_options small = options();
   small.pool_bytes = 64u << 20;
-  small.host_adapter_bytes = (1u << 20) / ranks_under_test().tp_size;
+  // The image of arith takes 5 MiB: the budget holds it, and not with another beside it.
+  small.host_adapter_bytes = (5u << 20) / ranks_under_test().tp_size;
   engine_.reset();
   engine_ = create_engine(model_.get(), small);
   AdapterHandle first = load_adapter(engine_.get(), demo_path("adapters/poem"));
@@ -289,6 +290,23 @@ TEST_F(Abi, RefusesWhatTheHostAdapterBudgetDoesNotHold) {
       },
       AbiError);
   EXPECT_EQ(counters(engine_.get()).host_adapters, 1u);
+
+  // What no unloading can make room for is not to be tried again.
+  first.reset();
+  small.host_adapter_bytes = (1u << 20) / ranks_under_test().tp_size;
+  engine_.reset();
+  engine_ = create_engine(model_.get(), small);
+  try {
+    load_adapter(engine_.get(), demo_path("adapters/arith"));
+    ADD_FAILURE() << "an image larger than the whole budget was taken";
+  } catch (const AbiError& failure) {
+    EXPECT_EQ(failure.status, SLORA_ERROR_UNSUPPORTED) << failure.what();
+    EXPECT_NE(std::string(failure.what())
+                  .find("host adapter budget is " + std::to_string(small.host_adapter_bytes)),
+              std::string::npos)
+        << failure.what();
+  }
+  EXPECT_EQ(counters(engine_.get()).host_adapters, 0u);
 }
 
 TEST_F(Abi, AnyOrderOfDestructionIsLegal) {
