@@ -172,6 +172,13 @@ Engine::~Engine() {
   } catch (const std::exception& failure) {
     core::log(core::LogLevel::kError, "engine destroyed after a failure: ", failure.what());
   }
+  try {
+    // Copies that nobody has waited for read images, and complete events, that go with the
+    // adapters.
+    for (const auto& [id, adapter] : adapters_) residency_.drop(*adapter);
+  } catch (const std::exception& failure) {
+    core::log(core::LogLevel::kError, "adapters of an engine that ends: ", failure.what());
+  }
   if (!leads()) return;
   try {
     tell({.kind = CommandKind::kCloseEngine});
