@@ -1,3 +1,4 @@
+// What backends offer and how fast they are, asked without a model.
 using SLoRA.Interop.Native;
 
 namespace SLoRA.Interop;

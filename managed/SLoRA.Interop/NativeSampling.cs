@@ -1,3 +1,4 @@
+// slora_sampling_options as a record; the call turns it into the native struct.
 using SLoRA.Interop.Native;
 
 namespace SLoRA.Interop;

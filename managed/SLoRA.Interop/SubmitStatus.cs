@@ -1,3 +1,4 @@
+// The non-negative statuses of slora_engine_submit, by name.
 using SLoRA.Interop.Native;
 
 namespace SLoRA.Interop;

@@ -1,3 +1,4 @@
+// The native adapter's owner: unloads it once, when nobody holds the handle any more.
 using System.Runtime.InteropServices;
 using SLoRA.Interop.Native;
 

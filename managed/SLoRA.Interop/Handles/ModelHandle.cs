@@ -1,3 +1,4 @@
+// The native model's owner: destroys it once, when nobody holds the handle any more.
 using System.Runtime.InteropServices;
 using SLoRA.Interop.Native;
 

@@ -1,3 +1,4 @@
+// The constructor that the generated struct lacks.
 namespace SLoRA.Interop.Native;
 
 public partial struct NativePlanRow

@@ -1,3 +1,4 @@
+// Puts the parts of one experiment together and refuses what it cannot serve.
 #include "slora/ablation/experiment.hpp"
 
 #include <algorithm>

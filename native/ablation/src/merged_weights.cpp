@@ -1,3 +1,4 @@
+// Copies of the matrices first, then merges into the originals; both through the backend's kernels.
 #include "merged_weights.hpp"
 
 #include "slora/core/check.hpp"

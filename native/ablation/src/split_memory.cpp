@@ -1,3 +1,4 @@
+// First fit in the region of adapters, and room made in one area without looking at the other.
 #include "split_memory.hpp"
 
 #include "slora/memory/page_pool.hpp"

@@ -1,3 +1,4 @@
+// The engine's own way: one area, adapters before sequences.
 #include "slora/adapter/page_room.hpp"
 
 #include "slora/core/check.hpp"

@@ -1,3 +1,4 @@
+// The first reason wins; whoever waits is woken by it.
 #include "slora/comm/breakage.hpp"
 
 namespace slora::comm {

@@ -1,3 +1,4 @@
+// Unless a group knows better: wait for the event, then look whether the group is broken.
 #include "slora/comm/group.hpp"
 
 namespace slora::comm {

@@ -1,3 +1,4 @@
+// Hands on, and counts by the ring algorithms' formulas.
 #include "slora/comm/recording_group.hpp"
 
 namespace slora::comm {

@@ -1,3 +1,4 @@
+// The functions as their standards write them; tests hold them to the standards' vectors.
 #include "sha256.hpp"
 
 #include <bit>

@@ -1,3 +1,4 @@
+// Hands messages to the link and device memory to the board; a failure of one breaks the other.
 #include "shared_memory_group.hpp"
 
 namespace slora::comm {

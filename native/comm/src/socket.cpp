@@ -1,3 +1,4 @@
+// Polls before every read and write, so that a silent peer costs no more than its deadline.
 #include "socket.hpp"
 
 #include <fcntl.h>

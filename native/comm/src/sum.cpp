@@ -1,3 +1,4 @@
+// Piece by piece in fp32, so that 16-bit numbers are rounded once.
 #include "sum.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Makes the ranks of one process: a board and links that they share.
 #include "slora/comm/thread_group.hpp"
 
 #include <cstdlib>

@@ -1,3 +1,4 @@
+// One mailbox for all ranks under one lock: messages are few.
 #include "thread_link.hpp"
 
 #include <chrono>

@@ -1,3 +1,4 @@
+// Each rate is the median of some rounds between two events, after rounds that are not counted.
 #include "slora/engine/ceilings.hpp"
 
 #include <algorithm>

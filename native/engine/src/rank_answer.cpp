@@ -1,3 +1,4 @@
+// A status and a line of text, as bytes and back.
 #include "rank_answer.hpp"
 
 #include "message.hpp"

@@ -1,3 +1,4 @@
+// One area for everybody: the lowest pages to KV, the highest runs to adapters.
 #include "slora/memory/page_placement.hpp"
 
 #include <algorithm>

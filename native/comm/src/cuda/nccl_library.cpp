@@ -1,3 +1,4 @@
+// Finds NCCL by name or by SLORA_NCCL_LIBRARY, once a process, and says what was tried.
 #include "src/cuda/nccl_library.hpp"
 
 #include <dlfcn.h>
