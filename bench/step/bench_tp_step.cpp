@@ -3,7 +3,8 @@
 // alone, in the same order and sizes on streams that do nothing else.
 //
 // usage: bench_tp_step --model DIR --tp N [--sharding aligned|full] [--batches 1,32,128]
-//                      [--prefill 8192] [--backend cuda|host] [--pool-gib N] [--json FILE]
+//                      [--prefill 8192] [--sets base,mixed] [--backend cuda|host] [--pool-gib N]
+//                      [--json FILE]
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -24,7 +25,7 @@ const std::vector<uint32_t> kLoraRanks = {8, 16, 32, 64};
 
 struct Arguments {
   std::string model, json, sharding = "aligned", backend = "cuda", batches = "1,32,128";
-  std::string prefill = "8192";
+  std::string prefill = "8192", sets = "base,mixed";
   int tp_size = 1;
   double pool_gib = 8;
 };
@@ -142,6 +143,7 @@ Arguments parse(int argc, char** argv) {
     if (key == "--sharding") arguments.sharding = value;
     if (key == "--batches") arguments.batches = value;
     if (key == "--prefill") arguments.prefill = value;
+    if (key == "--sets") arguments.sets = value;
     if (key == "--backend") arguments.backend = value;
     if (key == "--pool-gib") arguments.pool_gib = std::atof(value.c_str());
     if (key == "--json") arguments.json = value;
@@ -152,7 +154,8 @@ Arguments parse(int argc, char** argv) {
   if (!is_good) {
     std::fprintf(stderr,
                  "usage: bench_tp_step --model DIR --tp N [--sharding aligned|full] [--batches "
-                 "1,32,128] [--prefill 8192] [--backend cuda|host] [--pool-gib N] [--json FILE]\n");
+                 "1,32,128] [--prefill 8192] [--sets base,mixed] [--backend cuda|host] [--pool-gib N] "
+                 "[--json FILE]\n");
     std::exit(1);
   }
   return arguments;
@@ -204,7 +207,7 @@ class Run {
                   rows.back().collective_us, 100 * rows.back().collective_us / result.device_us);
       std::fflush(stdout);
     };
-    for (const std::string set : {"base", "mixed"}) {
+    for (const std::string& set : split(arguments.sets)) {
       bench_.use_set(kLoraRanks, set == "base" ? 0 : kAdapters);
       for (const std::string& text : split(arguments.batches)) {
         const int batch = std::atoi(text.c_str());
