@@ -130,7 +130,8 @@ int32_t launch(void* stream, void (*kernel)(KernelArgs...), dim3 grid, dim3 bloc
   return launch(stream, kernel, grid, block, shared_bytes, 1, args...);
 }
 
-// Asks for a block's dynamic shared memory. The 48 KiB that need no asking hold static memory too.
+// Asks for a block's dynamic shared memory, at each launch: it holds for the current device alone,
+// and the ranks of one process have several. The 48 KiB that need no asking hold static memory too.
 template <typename Kernel>
 int32_t allow_shared(Kernel* kernel, size_t bytes) {
   if (bytes <= 24 * 1024) return kOk;
