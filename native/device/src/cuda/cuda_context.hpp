@@ -45,6 +45,9 @@ struct CudaEvent {
 inline cudaStream_t raw(void* stream) { return static_cast<CudaStream*>(stream)->stream; }
 inline CudaDevice& device_of(void* stream) { return *static_cast<CudaStream*>(stream)->device; }
 
+// This process has opened more than one device, as ranks that are threads do.
+bool has_several_devices();
+
 // The core::Status value of a CUDA error: kOutOfMemory, kDeviceLost, kBackend. Logs nothing.
 int32_t status_of(cudaError_t error);
 // The same for the last launch on this thread; clears what is not sticky.

@@ -1,4 +1,5 @@
 // The device table over the CUDA runtime. Every call is checked; nothing here ends the process.
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -10,6 +11,9 @@ namespace slora::device::cuda {
 namespace {
 
 using core::Status;
+
+// Bit i: device i has been opened; those past the 64th share a bit.
+std::atomic<uint64_t> opened_devices{0};
 
 int32_t answer(ApiError* error, Status status, const char* what, const char* why) {
   if (error) std::snprintf(error->message, sizeof error->message, "%s: %s", what, why);
@@ -53,6 +57,7 @@ int32_t open(int32_t device_idx, int32_t, void** out_device, ApiError* error) {
   auto* device = new (std::nothrow) CudaDevice;
   if (!device) return answer(error, Status::kOutOfMemory, "open", "out of host memory");
   device->device_idx = device_idx;
+  opened_devices |= uint64_t{1} << (device_idx % 64);
   cudaDeviceProp properties{};
   int32_t status = select(*device, error);
   if (!status)
@@ -294,6 +299,11 @@ constexpr DeviceApi make_table() {
 }
 
 }  // namespace
+
+bool has_several_devices() {
+  const uint64_t devices = opened_devices.load();
+  return (devices & (devices - 1)) != 0;
+}
 
 int32_t status_of(cudaError_t error) {
   switch (error) {
