@@ -96,6 +96,13 @@ __device__ __forceinline__ void allow_next() {
 #endif
 }
 
+// What a block without work does instead of wait_for_inputs(). A launch may not end before the one
+// before it, or the next would not wait for that; one waiting block sees to it, and the others make
+// room at once.
+__device__ __forceinline__ void leave_idle() {
+  if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) wait_for_inputs();
+}
+
 // Launches `kernel` so that it may begin before the kernel before it has ended (see above).
 // cluster > 1: that many blocks along x form a cluster (compute capability 9.0 only).
 template <typename... KernelArgs, typename... Args>
