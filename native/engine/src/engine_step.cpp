@@ -203,6 +203,7 @@ void Engine::prefetch(std::span<const uint64_t> adapter_ids) {
 }
 
 void Engine::launch(Step& step) {
+  const comm::Work work(group_.get());
   step.begin.record(compute_);
   step.inputs.clear();
   step.uses.clear();
