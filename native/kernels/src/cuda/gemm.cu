@@ -121,9 +121,12 @@ int32_t gemm_any(void* stream, const GemmParams& params) {
   });
 }
 
-// Measured on an H100 (docs/benchmarks.md): from 17 rows on the library is ahead, but for long
-// sums, where it splits K through memory: K = 11008, N = 4096 takes 35 us against its 36.
-bool prefers_gemm_rows(const GemmParams& params) { return params.m <= 32 && params.k >= 8192; }
+// Measured (docs/benchmarks.md): from 17 rows on the library is ahead, but for a long sum into few
+// columns, which it splits through memory: K = 11008, N = 4096 takes 35 us against its 36 on an
+// H100. With N = 8192 or more it fills the card and is ahead again, by a tenth on an H200.
+bool prefers_gemm_rows(const GemmParams& params) {
+  return params.m <= 32 && params.k >= 8192 && params.n <= 4096;
+}
 
 }  // namespace
 
