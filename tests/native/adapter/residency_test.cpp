@@ -294,6 +294,37 @@ TEST_F(ResidencyTest, WhatIsNeededLaterLeavesRoomToGrow) {
   }
 }
 
+// Nobody is preempted (kDeferredPages) for what was loaded ahead, even while it is being copied.
+TEST_F(ResidencyTest, KvTakesWhatWasLoadedAheadBeforeAnybodyIsPreempted) {
+  make(16, 1);
+  Adapter *first = &add(4), *second = &add(4), *third = &add(4);
+  cache_->set_wanted(std::vector<Adapter*>{first, second, third});
+  cache_->load_wanted(*room_, 0);
+  RoomNeed need;
+  need.kv_pages = 10;
+  need.other_loads = cache_->num_loading_pages();
+  ASSERT_EQ(need.other_loads, 12);
+  EXPECT_EQ(room_->make(need), core::Status::kDeferredAdapter);
+  for (Adapter* adapter : {first, second, third}) adapter->loaded.synchronize();
+  cache_->poll();
+  need.other_loads = 0;
+  EXPECT_EQ(room_->make(need), core::Status::kOk);
+  EXPECT_EQ(pool_->num_free(), 12);
+  EXPECT_EQ(first->residency, Residency::kDevice);
+  // Loads ahead do not take it back at once: the sequences that grew would.
+  std::vector<int32_t> kv(10);
+  ASSERT_TRUE(pool_->try_acquire(PageOwner::kKv, kv));
+  cache_->load_wanted(*room_, 16);
+  EXPECT_EQ(pool_->num_free(), 2);
+  need.kv_pages = 6;
+  EXPECT_EQ(room_->make(need), core::Status::kOk);
+  EXPECT_EQ(first->residency, Residency::kHost);
+  need.kv_pages = 7;
+  EXPECT_EQ(room_->make(need), core::Status::kDeferredPages);
+  for (const int32_t page : kv) pool_->release(page);
+  expect_valid();
+}
+
 TEST_F(ResidencyTest, CountsAreThoseOfAWalkWhateverHappens) {
   for (const EvictionKind kind : {EvictionKind::kLru, EvictionKind::kCost}) {
     adapters_.clear();
