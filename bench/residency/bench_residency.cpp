@@ -1,6 +1,8 @@
-// What each eviction policy is worth on a trace: warm starts, loads and the time they take.
+// What each eviction policy is worth on a trace: warm starts, loads, how many of them were in vain,
+// and the time that rows waited for loads.
 //
 // usage: bench_residency TRACE.jsonl ... [--pages 7168] [--rows 256] [--adapter-pages 16,8,4,2]
+//            [--prefetch 64] [--until SECONDS]
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -30,13 +32,15 @@ std::vector<bench::TraceRequest> read_trace(const std::string& path) {
 
 void print(const std::string& path, const bench::SimulationOptions& options, const char* policy,
            const bench::SimulationResult& result) {
-  const double requests = double(result.requests);
-  std::printf("%-28s %-5s %6d %8llu %7.1f %8llu %9.2f %9.1f %8.2f %8llu\n",
+  const auto count = [](uint64_t value) { return static_cast<unsigned long long>(value); };
+  const adapter::ResidencyCounters& residency = result.residency;
+  std::printf("%-28s %-5s %6d %8llu %8llu %7.1f %8llu %8.3f %8llu %9.2f %9.1f %8.2f %8llu\n",
               path.substr(path.rfind('/') + 1).c_str(), policy, options.num_pages,
-              static_cast<unsigned long long>(result.requests),
-              100 * double(result.warm) / (requests + double(result.preemptions)),
-              static_cast<unsigned long long>(result.loads), result.load_seconds, result.seconds,
-              requests / result.seconds, static_cast<unsigned long long>(result.preemptions));
+              count(result.requests), count(result.admitted),
+              100 * double(result.warm) / double(result.admitted), count(residency.loads),
+              double(residency.loads) / double(result.admitted), count(residency.unused_loads),
+              result.wait_seconds, result.seconds, double(result.requests) / result.seconds,
+              count(result.preemptions));
 }
 
 }  // namespace
@@ -51,6 +55,10 @@ int main(int argc, char** argv) {
       options.num_pages = std::atoi(value), ++i;
     } else if (word == "--rows") {
       options.max_rows = std::atoi(value), ++i;
+    } else if (word == "--prefetch") {
+      options.prefetch = std::atoi(value), ++i;
+    } else if (word == "--until") {
+      options.end_seconds = std::atof(value), ++i;
     } else if (word == "--adapter-pages") {
       options.adapter_pages.clear();
       std::istringstream list(value);
@@ -64,11 +72,12 @@ int main(int argc, char** argv) {
   if (paths.empty()) {
     std::fprintf(stderr,
                  "usage: bench_residency TRACE.jsonl ... [--pages N] [--rows N] "
-                 "[--adapter-pages 16,8,4,2]\n");
+                 "[--adapter-pages 16,8,4,2] [--prefetch N] [--until SECONDS]\n");
     return 2;
   }
-  std::printf("%-28s %-5s %6s %8s %7s %8s %9s %9s %8s %8s\n", "trace", "evict", "pages", "requests",
-              "warm %", "loads", "load s", "seconds", "req/s", "preempt");
+  std::printf("%-28s %-5s %6s %8s %8s %7s %8s %8s %8s %9s %9s %8s %8s\n", "trace", "evict", "pages",
+              "requests", "admitted", "warm %", "loads", "/admit", "unused", "waited s", "seconds",
+              "req/s", "preempt");
   for (const std::string& path : paths) {
     const auto trace = read_trace(path);
     for (const auto& request : trace)

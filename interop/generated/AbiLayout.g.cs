@@ -118,7 +118,7 @@ public static class AbiLayout
         new("slora_engine_geometry", "vocab_size", 40, 4),
         new("slora_engine_geometry", "max_logprobs", 44, 4),
         new("slora_engine_geometry", "arena_bytes", 48, 8),
-        new("slora_pool_counters", null, 0, 104),
+        new("slora_pool_counters", null, 0, 120),
         new("slora_pool_counters", "struct_size", 0, 4),
         new("slora_pool_counters", "total_pages", 4, 4),
         new("slora_pool_counters", "free_pages", 8, 4),
@@ -137,6 +137,8 @@ public static class AbiLayout
         new("slora_pool_counters", "preemptions", 80, 8),
         new("slora_pool_counters", "steps", 88, 8),
         new("slora_pool_counters", "tokens", 96, 8),
+        new("slora_pool_counters", "adapter_waited_loads", 104, 8),
+        new("slora_pool_counters", "adapter_unused_loads", 112, 8),
         new("slora_traffic", null, 0, 80),
         new("slora_traffic", "struct_size", 0, 4),
         new("slora_traffic", "tp_size", 4, 4),
@@ -455,6 +457,8 @@ public static class AbiLayout
             rows.Add(new("slora_pool_counters", "preemptions", (ulong)((byte*)&value.Preemptions - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "steps", (ulong)((byte*)&value.Steps - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "tokens", (ulong)((byte*)&value.Tokens - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_pool_counters", "adapter_waited_loads", (ulong)((byte*)&value.AdapterWaitedLoads - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_pool_counters", "adapter_unused_loads", (ulong)((byte*)&value.AdapterUnusedLoads - start), (ulong)sizeof(ulong)));
         }
 
         {

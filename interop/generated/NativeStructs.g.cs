@@ -378,6 +378,10 @@ public partial struct NativePoolCounters
     public ulong Steps;
     /// <summary>rows' tokens run, in all steps</summary>
     public ulong Tokens;
+    /// <summary>of adapter_loads: begun by a step with rows that wait for them, not ahead of need</summary>
+    public ulong AdapterWaitedLoads;
+    /// <summary>of adapter_loads: evicted again before any step had read the pages</summary>
+    public ulong AdapterUnusedLoads;
 
     /// <summary><c>SLORA_POOL_COUNTERS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>

@@ -218,6 +218,8 @@ public sealed class SLoRAEngine : IAsyncDisposable
             AdapterLoadBytes = pool.AdapterLoadBytes,
             AdapterHits = pool.AdapterHits,
             AdapterEvictions = pool.AdapterEvictions,
+            AdapterWaitedLoads = pool.AdapterWaitedLoads,
+            AdapterUnusedLoads = pool.AdapterUnusedLoads,
             Preemptions = pool.Preemptions,
             Steps = pool.Steps,
             Tokens = pool.Tokens,

@@ -106,9 +106,11 @@ typedef struct slora_pool_counters {
   uint64_t preemptions;
   uint64_t steps;
   uint64_t tokens;               /* rows' tokens run, in all steps */
+  uint64_t adapter_waited_loads; /* of adapter_loads: begun by a step with rows that wait for them, not ahead of need */
+  uint64_t adapter_unused_loads; /* of adapter_loads: evicted again before any step had read the pages */
 } slora_pool_counters;
 #define SLORA_POOL_COUNTERS_INIT \
-  {(uint32_t)sizeof(slora_pool_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  {(uint32_t)sizeof(slora_pool_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* What rank 0 of a tensor-parallel engine has exchanged with the others since the engine was created. All zero with one
  * rank. A step that replays a recorded graph (CUDA) is counted once, when it is recorded. */

@@ -49,6 +49,12 @@ public sealed record EngineStatistics
     /// <summary>Adapters whose pages were taken, since the start.</summary>
     public long AdapterEvictions { get; init; }
 
+    /// <summary>Of <see cref="AdapterLoads"/>: those that a step's rows waited for, since the start.</summary>
+    public long AdapterWaitedLoads { get; init; }
+
+    /// <summary>Of <see cref="AdapterLoads"/>: those whose pages were taken before any step had read them, since the start.</summary>
+    public long AdapterUnusedLoads { get; init; }
+
     /// <summary>Sequences that gave their pages back to be computed again, since the start.</summary>
     public long Preemptions { get; init; }
 

@@ -113,6 +113,12 @@ internal sealed record EngineSummary
 
     public long AdapterEvictions { get; init; }
 
+    /// Of the loads: those that a step's rows waited for.
+    public long AdapterWaitedLoads { get; init; }
+
+    /// Of the loads: those that were evicted before any step had read them.
+    public long AdapterUnusedLoads { get; init; }
+
     public long Preemptions { get; init; }
 
     public long Steps { get; init; }

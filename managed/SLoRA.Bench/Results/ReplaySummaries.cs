@@ -58,6 +58,8 @@ internal static class ReplaySummaries
             StepHitRate = hits + loads == 0 ? 1 : hits / (double)(hits + loads),
             RequestHitRate = adapterRequests == 0 ? 1 : Math.Max(0, 1 - loads / (double)adapterRequests),
             AdapterEvictions = after.AdapterEvictions - before.AdapterEvictions,
+            AdapterWaitedLoads = after.AdapterWaitedLoads - before.AdapterWaitedLoads,
+            AdapterUnusedLoads = after.AdapterUnusedLoads - before.AdapterUnusedLoads,
             Preemptions = after.Preemptions - before.Preemptions,
             Steps = after.Steps - before.Steps,
             Tokens = after.Tokens - before.Tokens,

@@ -170,6 +170,8 @@ internal sealed class InteropEngine : INativeEngine
         AdapterLoadBytes = (long)pool.AdapterLoadBytes,
         AdapterHits = (long)pool.AdapterHits,
         AdapterEvictions = (long)pool.AdapterEvictions,
+        AdapterWaitedLoads = (long)pool.AdapterWaitedLoads,
+        AdapterUnusedLoads = (long)pool.AdapterUnusedLoads,
         Preemptions = (long)pool.Preemptions,
         Steps = (long)pool.Steps,
         Tokens = (long)pool.Tokens,

@@ -29,6 +29,10 @@ internal readonly record struct NativeCounters
 
     public long AdapterEvictions { get; init; }
 
+    public long AdapterWaitedLoads { get; init; }
+
+    public long AdapterUnusedLoads { get; init; }
+
     public long Preemptions { get; init; }
 
     public long Steps { get; init; }

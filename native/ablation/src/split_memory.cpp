@@ -67,11 +67,12 @@ class SplitRoom final : public adapter::PageRoom {
     return Status::kOk;
   }
 
-  bool try_make_ahead(const adapter::Adapter& adapter, int32_t) override {
+  // KV does not grow into the region, so there is nothing to leave.
+  bool try_make_ahead(const adapter::AheadNeed& need) override {
     // Only if all idle ones together are enough: they are not spent on what then does not fit.
     const int32_t free = region_pages_ - pool_.num_owned(PageOwner::kAdapter);
-    if (free + cache_.num_unwanted_pages() < adapter.num_pages()) return false;
-    const auto* one = &adapter;
+    if (free + cache_.num_unwanted_pages() < need.adapter.num_pages()) return false;
+    const auto* one = &need.adapter;
     while (!fits(std::span(const_cast<adapter::Adapter* const*>(&one), 1))) {
       if (!cache_.evict_one(Standing::kIdle)) return false;
     }

@@ -34,20 +34,16 @@ void ResidencyCache::refile(Adapter& adapter) {
   const Standing standing = standing_of(adapter);
   if (standing == adapter.standing) return;
   const auto from = static_cast<size_t>(adapter.standing), to = static_cast<size_t>(standing);
-  if (adapter.standing != Standing::kFixed) {
-    takeable_[from].erase(entry_of(adapter));
-    standing_pages_[from] -= adapter.num_pages();
-  }
+  if (has_rank(adapter.standing)) takeable_[from].erase(entry_of(adapter));
+  if (adapter.standing != Standing::kFixed) standing_pages_[from] -= adapter.num_pages();
   adapter.standing = standing;
-  if (standing != Standing::kFixed) {
-    takeable_[to].insert(entry_of(adapter));
-    standing_pages_[to] += adapter.num_pages();
-  }
+  if (has_rank(standing)) takeable_[to].insert(entry_of(adapter));
+  if (standing != Standing::kFixed) standing_pages_[to] += adapter.num_pages();
 }
 
 void ResidencyCache::rerank(Adapter& adapter) {
   const auto standing = static_cast<size_t>(adapter.standing);
-  const bool is_filed = adapter.standing != Standing::kFixed;
+  const bool is_filed = has_rank(adapter.standing);
   if (is_filed) takeable_[standing].erase(entry_of(adapter));
   adapter.rank = policy_->rank(adapter.item);
   adapter.rank_order = ++num_ranks_;
@@ -75,6 +71,7 @@ void ResidencyCache::set_in_plan(Adapter& adapter, bool is_in_plan) {
 
 void ResidencyCache::begin_step(Adapter& adapter) {
   ++adapter.num_in_flight;
+  adapter.is_unused = false;
   refile(adapter);
 }
 
@@ -106,14 +103,24 @@ void ResidencyCache::give_back(Adapter& adapter) {
   refile(adapter);
 }
 
+// One that is about to be used goes out of the policy's order, which shall not learn from it.
 void ResidencyCache::evict(Adapter& adapter) {
+  if (has_rank(adapter.standing)) policy_->evicted(adapter.item, adapter.rank);
   give_back(adapter);
-  policy_->evicted(adapter.item, adapter.rank);
   ++counters_.evictions;
+  counters_.unused_loads += adapter.is_unused;
   events_.push_back({adapter.id, false});
 }
 
 bool ResidencyCache::evict_one(Standing standing) {
+  if (standing == Standing::kWanted) {
+    const auto last = std::find_if(wanted_.rbegin(), wanted_.rend(), [](const Adapter* adapter) {
+      return adapter->standing == Standing::kWanted;
+    });
+    if (last == wanted_.rend()) return false;
+    evict(**last);
+    return true;
+  }
   std::set<Entry>& takeable = takeable_[static_cast<size_t>(standing)];
   if (takeable.empty()) return false;
   evict(*takeable.begin()->adapter);
@@ -142,17 +149,21 @@ bool ResidencyCache::try_load(Adapter& adapter, LoadUrgency urgency) {
   loader_.start(adapter, urgency);
   rerank(adapter);
   ++counters_.loads;
+  counters_.waited_loads += urgency == LoadUrgency::kNow;
+  adapter.is_unused = true;
   counters_.load_bytes += adapter.item.load_bytes;
   return true;
 }
 
-void ResidencyCache::load_wanted(PageRoom& room, int32_t spare_pages) {
+void ResidencyCache::load_wanted(PageRoom& room, int32_t growth_pages) {
+  int32_t queue_idx = 0;
   for (Adapter* adapter : wanted_) {
+    const AheadNeed need{*adapter, queue_idx++, growth_pages};
     if (adapter->residency != Residency::kHost) continue;
     const bool is_first = ahead_bytes_ == 0;
     if (!is_first && ahead_bytes_ + adapter->item.load_bytes > kMaxAheadBytes) return;
     // The rest of the list is needed later than this one: what does not fit ends it.
-    if (!room.try_make_ahead(*adapter, spare_pages)) return;
+    if (!room.try_make_ahead(need)) return;
     SLORA_CHECK(try_load(*adapter, LoadUrgency::kAhead));
   }
 }

@@ -76,6 +76,8 @@ slora_pool_counters to_abi(const engine::PoolCounters& in) {
   out.adapter_load_bytes = in.residency.load_bytes;
   out.adapter_hits = in.residency.hits;
   out.adapter_evictions = in.residency.evictions;
+  out.adapter_waited_loads = in.residency.waited_loads;
+  out.adapter_unused_loads = in.residency.unused_loads;
   out.preemptions = in.preemptions;
   out.steps = in.steps;
   out.tokens = in.tokens;

@@ -190,8 +190,8 @@ Status Engine::reserve(Step& step) {
   return Status::kOk;
 }
 
-// Loads what fits into free pages and those of adapters that nobody needs soon, and leaves every
-// sequence a page to grow by; a prefetch that does not fit is simply not made.
+// Loads ahead of need what PageRoom finds worth its pages, where every sequence is about to take
+// one page; a prefetch that is not worth it is simply not made.
 void Engine::prefetch(std::span<const uint64_t> adapter_ids) {
   wanted_.clear();
   for (const uint64_t adapter_id : adapter_ids) {

@@ -52,6 +52,10 @@ public class EngineReplayTests
         Assert.Equal(trace.OutputTokens / report.Results.WallSeconds, report.Results.OutputTokensPerSecond, 6);
         Assert.InRange(report.Results.FirstToken.P50, 1e-6, report.Results.Latency.P50);
         Assert.InRange(report.Engine!.AdapterLoads, trace.DistinctAdapters, 10_000);
+
+        // The first request's at least; and each in vain was followed by another one that was read.
+        Assert.InRange(report.Engine.AdapterWaitedLoads, 1, report.Engine.AdapterLoads);
+        Assert.InRange(report.Engine.AdapterUnusedLoads, 0, report.Engine.AdapterLoads - trace.DistinctAdapters);
         Assert.Equal((300, 64), (report.Adapters!.Count, report.Adapters.Images));
         Assert.InRange(report.Engine.LargestDecodeBatch, 2, 64);
         Assert.NotEmpty(report.Series);

@@ -79,7 +79,7 @@ internal static class PaperCommand
 
     private static void Print(PaperTable table)
     {
-        var shown = Tables.Create("set", "mode", "adapters", "run", "requests/s", "bound", "of bound", "over n = 5", "paper's", "window tokens/s", "ms/token", "first token p50, s", "loads", "largest decode batch");
+        var shown = Tables.Create("set", "mode", "adapters", "run", "requests/s", "bound", "of bound", "over n = 5", "paper's", "window tokens/s", "ms/token", "first token p50, s", "loads", "in vain", "largest decode batch");
         foreach (var cell in table.Cells)
         {
             shown.AddRow(RowOf(cell, table));
@@ -93,7 +93,7 @@ internal static class PaperCommand
         var key = cell.Key;
         if (cell.Report is not { } report)
         {
-            return [key.Set, key.Mode, F(key.Adapters, 0), F(cell.Run, 0), "does not fit", .. Enumerable.Repeat(string.Empty, 9)];
+            return [key.Set, key.Mode, F(key.Adapters, 0), F(cell.Run, 0), "does not fit", .. Enumerable.Repeat(string.Empty, 10)];
         }
 
         var first = table.Cells.FirstOrDefault(other => other.Key == key with { Adapters = 5 })?.Report;
@@ -106,7 +106,7 @@ internal static class PaperCommand
             relative,
             PublishedCurve.At(key.Set, key.Adapters) is { } published ? F(published, 3) : "",
             F(report.Results.Window.OutputTokensPerSecond, 0), F(1000 * report.Results.TimePerToken.Mean, 2), F(report.Results.FirstToken.P50, 2),
-            F(report.Engine?.AdapterLoads ?? 0, 0), F(report.Engine?.LargestDecodeBatch ?? 0, 0),
+            F(report.Engine?.AdapterLoads ?? 0, 0), F(report.Engine?.AdapterUnusedLoads ?? 0, 0), F(report.Engine?.LargestDecodeBatch ?? 0, 0),
         ];
     }
 

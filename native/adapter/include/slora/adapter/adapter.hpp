@@ -20,8 +20,9 @@ namespace slora::adapter {
 enum class Residency : int32_t { kHost = 0, kLoading = 1, kDevice = 2 };
 
 // What a resident adapter's pages are to whoever needs room, in the order in which they are taken:
-// idle ones first, then those of adapters that a waiting request is said to need soon, then those
-// that sequences hold which are not in this step. kFixed: not to be taken now.
+// idle ones first, then those of adapters that a waiting request is said to need soon (the one
+// needed last goes first), then those that sequences hold which are not in this step. kFixed: not
+// to be taken now.
 enum class Standing : uint8_t { kIdle, kWanted, kHeld, kFixed };
 
 // What an adapter is made of, once in memory however many adapters share it.
@@ -76,6 +77,7 @@ struct Adapter {
   std::unique_ptr<LoadStages> stages;  // while loading
   device::Event loaded;                // completes with the copy
   bool is_ahead = false;               // while loading: no row waits for it
+  bool is_unused = false;              // no step has read these pages
   CacheItem item;
   Standing standing = Standing::kFixed;
   double rank = 0;          // the policy's, while resident

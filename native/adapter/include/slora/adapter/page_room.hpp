@@ -17,6 +17,13 @@ struct RoomNeed {
   int32_t other_loads = 0;             // pages of loads under way that the plan does not use
 };
 
+// An adapter that a waiting request needs, to be loaded before a plan names it.
+struct AheadNeed {
+  const Adapter& adapter;
+  int32_t queue_idx;     // its place among those needed soon; 0: the soonest
+  int32_t growth_pages;  // that running sequences are about to take
+};
+
 class PageRoom {
  public:
   virtual ~PageRoom() = default;
@@ -25,8 +32,8 @@ class PageRoom {
   virtual core::Status make(const RoomNeed& need) = 0;
 
   // Makes room for an adapter ahead of need in free pages and those of idle adapters that nobody
-  // wants, if `spare_pages` free or evictable pages remain.
-  virtual bool try_make_ahead(const Adapter& adapter, int32_t spare_pages) = 0;
+  // wants; false, with nothing changed where the room is one area, if those pages are better left.
+  virtual bool try_make_ahead(const AheadNeed& need) = 0;
 };
 
 // KV and adapters take each other's pages.

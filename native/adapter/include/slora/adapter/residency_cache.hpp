@@ -29,6 +29,8 @@ struct ResidencyCounters {
   uint64_t load_bytes = 0;
   uint64_t hits = 0;
   uint64_t evictions = 0;
+  uint64_t waited_loads = 0;  // of the loads: those that a row waited for
+  uint64_t unused_loads = 0;  // evicted before any step read them
 };
 
 class PageRoom;
@@ -70,18 +72,19 @@ class ResidencyCache {
 
   // ---- pages
 
-  // Evicts until `free_pages` pages are free, idle adapters first (see Standing), the lowest rank
-  // first; false (with whatever it evicted gone) if it cannot.
+  // Evicts until `free_pages` pages are free, idle adapters first (see Standing); false (with
+  // whatever it evicted gone) if it cannot.
   bool evict_until(int32_t free_pages);
-  // Evicts the one of the lowest rank in a standing; false if there is none.
+  // Evicts one of a standing: of the wanted the one needed last, of others that of the lowest rank;
+  // false if there is none.
   bool evict_one(Standing standing);
 
   // Takes pages and starts the copy; false, with nothing changed, if too few pages are free.
   bool try_load(Adapter& adapter, LoadUrgency urgency);
 
   // Makes wanted adapters resident, the soonest first, as far as `room` makes room for them ahead
-  // of need and not too much is on its way already.
-  void load_wanted(PageRoom& room, int32_t spare_pages);
+  // of need and not too much is on its way already. `growth_pages`: see AheadNeed.
+  void load_wanted(PageRoom& room, int32_t growth_pages);
 
   // Counts a hit: a step found it resident or loading.
   void touch() { ++counters_.hits; }
@@ -130,6 +133,9 @@ class ResidencyCache {
   };
 
   static Standing standing_of(const Adapter& adapter);
+  static bool has_rank(Standing standing) {
+    return standing == Standing::kIdle || standing == Standing::kHeld;
+  }
   static Entry entry_of(Adapter& adapter) { return {adapter.rank, adapter.rank_order, &adapter}; }
   // After anything that standing_of reads has changed.
   void refile(Adapter& adapter);
@@ -142,13 +148,13 @@ class ResidencyCache {
   memory::PagePool& pool_;
   PageLoader loader_;
   std::unique_ptr<EvictionPolicy> policy_;
-  std::set<Entry> takeable_[kNumStandings];  // kFixed's is empty
+  std::set<Entry> takeable_[kNumStandings];  // of standings with ranks
   int32_t standing_pages_[kNumStandings] = {};
   int32_t num_resident_ = 0;  // loading ones too
   int32_t loading_pages_ = 0;
   uint64_t ahead_bytes_ = 0;  // of loads under way that no row waited for
   uint64_t num_ranks_ = 0;
-  std::vector<Adapter*> wanted_;
+  std::vector<Adapter*> wanted_;  // the soonest first; few enough to be walked
   std::vector<Adapter*> loading_;
   std::vector<ResidencyEvent> events_;
   ResidencyCounters counters_;
