@@ -42,6 +42,11 @@ struct CudaEvent {
   cudaEvent_t event = nullptr;
 };
 
+struct CudaGraph {
+  cudaGraphExec_t executable = nullptr;
+  uint64_t bytes = 0;
+};
+
 inline cudaStream_t raw(void* stream) { return static_cast<CudaStream*>(stream)->stream; }
 inline CudaDevice& device_of(void* stream) { return *static_cast<CudaStream*>(stream)->device; }
 
