@@ -76,6 +76,8 @@ class Bench {
     sizes.max_sequences = kMaxRows;
     sizes.max_batch_tokens = 8192;
     sizes.max_context = 8192 + 64;
+    // The few shapes that are measured, on their second step; the common ones take seconds.
+    sizes.recording = SLORA_RECORDING_ON_USE;
     engine_ = slora_engine_create(model_, &sizes, &error);
     if (!engine_) die(error);
     rows_.resize(kMaxRows);
