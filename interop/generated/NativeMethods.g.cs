@@ -130,8 +130,8 @@ internal static unsafe partial class NativeMethods
     /// <returns>
     /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
     /// SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY, SLORA_ERROR_UNSUPPORTED (an experiment that the backend
-    /// lacks, or on several ranks), SLORA_ERROR_CANCELLED (slora_engine_create_watched) or SLORA_ERROR_WRONG_STATE (a
-    /// model of several tensor-parallel ranks serves one engine at a time).
+    /// lacks, or on several ranks) or SLORA_ERROR_WRONG_STATE (a model of several tensor-parallel ranks serves one
+    /// engine at a time).
     /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_engine_create")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
@@ -140,7 +140,9 @@ internal static unsafe partial class NativeMethods
 
     /// <summary>The same with the progress of recording, in steps in place of bytes: it may take seconds.</summary>
     /// <remarks>Thread: any; may block.</remarks>
-    /// <returns>as slora_engine_create; `progress` may be null and is not kept.</returns>
+    /// <returns>
+    /// as slora_engine_create, or null with SLORA_ERROR_CANCELLED; `progress` may be null and is not kept.
+    /// </returns>
     [LibraryImport(Library, EntryPoint = "slora_engine_create_watched")]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
     internal static partial OpaqueEngine* EngineCreateWatched(

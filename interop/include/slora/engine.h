@@ -153,14 +153,13 @@ typedef struct slora_traffic {
  * @thread any @blocks
  * @return the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
  *   SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY, SLORA_ERROR_UNSUPPORTED (an experiment that the backend lacks, or
- *   on several ranks), SLORA_ERROR_CANCELLED (slora_engine_create_watched) or SLORA_ERROR_WRONG_STATE (a model of several tensor-parallel ranks serves
- *   one engine at a time). */
+ *   on several ranks) or SLORA_ERROR_WRONG_STATE (a model of several tensor-parallel ranks serves one engine at a time). */
 SLORA_API slora_engine* slora_engine_create(slora_model* model, const slora_engine_options* options,
                                             slora_error* error);
 
 /* The same with the progress of recording, in steps in place of bytes: it may take seconds.
  * @thread any @blocks
- * @return as slora_engine_create; `progress` may be null and is not kept. */
+ * @return as slora_engine_create, or null with SLORA_ERROR_CANCELLED; `progress` may be null and is not kept. */
 SLORA_API slora_engine* slora_engine_create_watched(slora_model* model, const slora_engine_options* options,
                                                     slora_progress* progress, slora_error* error);
 
