@@ -191,6 +191,7 @@ void Engine::record_at_start(model::LoadProgress* progress) {
   bool goes_on = have_memory(room, unused);
   size_t num_done = 0;
   for (; goes_on && num_done < shapes.size() && graphs_->has_room(); num_done += goes_on) {
+    const comm::Work work(group_.get());
     RankAnswer ran;
     batch::Batch batch{};
     ran.note([&] {
