@@ -173,6 +173,12 @@ Engine::~Engine() {
     core::log(core::LogLevel::kError, "engine destroyed after a failure: ", failure.what());
   }
   try {
+    // A failed engine leaves steps in flight, whose commands use the memory of steps and adapters.
+    compute_.synchronize();
+  } catch (const std::exception& failure) {
+    core::log(core::LogLevel::kError, "the last steps of an engine: ", failure.what());
+  }
+  try {
     // Copies that nobody has waited for read images, and complete events, that go with the
     // adapters.
     for (const auto& [id, adapter] : adapters_) residency_.drop(*adapter);

@@ -7,11 +7,10 @@
 namespace slora::test {
 namespace {
 
-// Room for a few adapters and a few sequences: plans are deferred, adapters evicted, sequences
-// preempted.
+// Plans are deferred, adapters evicted, sequences preempted.
 slora_engine_options cramped() {
   slora_engine_options options = SLORA_ENGINE_OPTIONS_INIT;
-  options.pool_bytes = (8u << 20) / ranks_under_test().tp_size;
+  options.pool_bytes = cramped_pool_bytes(ranks_under_test());
   options.max_sequences = 24;
   options.max_batch_tokens = 96;
   options.max_batch_rows = 12;

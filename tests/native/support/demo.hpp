@@ -28,6 +28,15 @@ inline nlohmann::json read_json(const std::string& path) {
   return nlohmann::json::parse(file);
 }
 
+// A pool with room for a few adapters and a few sequences of the demo model. A rank's pages shrink
+// with the ranks, so that the same bytes would hold more of them and press nobody; aligned adapters
+// keep half of their rows whole, so that the largest needs 82 pages on four ranks and 40 on one.
+inline uint64_t cramped_pool_bytes(const Ranks& ranks) {
+  const uint64_t bytes = (8u << 20) / ranks.tp_size;
+  const bool is_aligned = ranks.lora_sharding == SLORA_LORA_SHARDING_ALIGNED;
+  return is_aligned && ranks.tp_size > 2 ? bytes / 2 * 3 : bytes;
+}
+
 struct DemoEngine {
   DemoEngine(int32_t dtype, slora_engine_options options, int32_t num_threads = 0,
              const Ranks& ranks = ranks_under_test()) {

@@ -70,6 +70,21 @@ TEST(Followers, ARankThatStallsIsLostWithinTheTimeLimit) {
   EXPECT_LT(taken, std::chrono::seconds(10));
 }
 
+// The step that fails is not the last in flight; the one after it uses what goes with the engine.
+// Seen by the sanitizers.
+TEST(Followers, StepsInFlightEndBeforeTheirEngine) {
+  RankGroup ranks(tiny_model(2), small_engine(), [](Engine&, comm::Group& group) {
+    std::vector<uint8_t> message;
+    for (int i = 0; i < 3; ++i) group.await_message(message, 0);  // a sequence and two steps
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    core::fail(Status::kInternal, "the card fell out");
+  });
+  ranks.create(1, {1, 2, 3});
+  EXPECT_EQ(ranks.engine->submit(std::vector<PlanRow>{{1, 3, 0, true, false}}, {}), Status::kOk);
+  EXPECT_EQ(ranks.engine->submit(std::vector<PlanRow>{{1, 1, 3, true, false}}, {}), Status::kOk);
+  ranks.engine.reset();
+}
+
 // A rank that does not make the changes that rank 0 makes says so, with both answers.
 TEST(Followers, ARankThatDisagreesIsFatalAndNamesBoth) {
   RankGroup ranks(tiny_model(2), small_engine(), [](Engine& engine, comm::Group& group) {

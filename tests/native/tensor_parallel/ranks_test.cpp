@@ -22,13 +22,9 @@ slora_engine_options roomy() {
   return options;
 }
 
-// Room for a few adapters and a few sequences. Aligned adapters keep half of their rows whole,
-// while a rank's pages shrink.
 slora_engine_options cramped(const Ranks& ranks) {
   slora_engine_options options = SLORA_ENGINE_OPTIONS_INIT;
-  options.pool_bytes = (8u << 20) / ranks.tp_size;
-  if (ranks.tp_size > 2 && ranks.lora_sharding == SLORA_LORA_SHARDING_ALIGNED)
-    options.pool_bytes = options.pool_bytes / 2 * 3;
+  options.pool_bytes = cramped_pool_bytes(ranks);
   options.max_sequences = 24;
   options.max_batch_tokens = 96;
   options.max_batch_rows = 12;
