@@ -1,8 +1,8 @@
-// The base matmuls of one decode step of Llama-7B on a GPU: every matrix of 32 layers and the head,
-// each read once, as one graph; and each shape alone. Beside the time that the bytes need at the
-// rate of a device copy measured in the same run.
+// The base matmuls of one decode step on a GPU: every matrix of the layers and the head, each read
+// once, as one graph; and each shape alone. Beside the time that the bytes need at the rate of a
+// device copy measured in the same run.
 //
-// usage: bench_cuda_matmul [--rows 1,8,16] [--json FILE]
+// usage: bench_cuda_matmul [--model llama-7b|llama-70b|llama-70b-tp2] [--rows 1,8,16] [--json FILE]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -18,34 +18,56 @@ namespace {
 using namespace slora;
 using core::DType;
 
-constexpr int kLayers = 32;
 constexpr int kReplays = 7;
+constexpr int kMaxRows = 128;
 
 struct Shape {
   const char* name;
   int64_t n, k;
+  int count;  // of them in a step
 };
-constexpr Shape kShapes[] = {{"qkv", 12288, 4096},
-                             {"o", 4096, 4096},
-                             {"gate_up", 22016, 4096},
-                             {"down", 4096, 11008},
-                             {"head", 32000, 4096}};
+
+struct Model {
+  const char* name;
+  std::vector<Shape> shapes;  // the last is the head
+};
+
+// Llama-70B by a tenth of its layers; -tp2: what one rank of two has of it.
+const Model kModels[] = {{"llama-7b",
+                          {{"qkv", 12288, 4096, 32},
+                           {"o", 4096, 4096, 32},
+                           {"gate_up", 22016, 4096, 32},
+                           {"down", 4096, 11008, 32},
+                           {"head", 32000, 4096, 1}}},
+                         {"llama-70b",
+                          {{"qkv", 10240, 8192, 8},
+                           {"o", 8192, 8192, 8},
+                           {"gate_up", 57344, 8192, 8},
+                           {"down", 8192, 28672, 8},
+                           {"head", 32000, 8192, 1}}},
+                         {"llama-70b-tp2",
+                          {{"qkv", 5120, 8192, 8},
+                           {"o", 8192, 4096, 8},
+                           {"gate_up", 28672, 8192, 8},
+                           {"down", 8192, 14336, 8},
+                           {"head", 16000, 8192, 1}}}};
 
 class Bench {
  public:
-  Bench()
-      : backend_(engine::open_backend(engine::BackendKind::kCuda, 0, 0)),
+  explicit Bench(const Model& model)
+      : shapes_(model.shapes),
+        backend_(engine::open_backend(engine::BackendKind::kCuda, 0, 0)),
         stream_(backend_.device, device::StreamKind::kCompute),
         begin_(backend_.device),
         end_(backend_.device),
         flush_(memory(256u << 20)),
         flush_to_(memory(256u << 20)),
-        workspace_(memory(backend_.kernels->gemm_workspace_bytes(DType::kBF16, 128, 11008))),
-        x_(filled(128, 11008)),
-        y_(memory(128 * 32000 * 4)) {
-    for (const Shape& shape : kShapes)
-      for (int i = 0; i < (shape.n == 32000 ? 1 : kLayers); ++i)
-        weights_.push_back({&shape, filled(shape.n, shape.k)});
+        workspace_(
+            memory(backend_.kernels->gemm_workspace_bytes(DType::kBF16, kMaxRows, longest()))),
+        x_(filled(kMaxRows, longest())),
+        y_(memory(kMaxRows * widest() * 4)) {
+    for (const Shape& shape : shapes_)
+      for (int i = 0; i < shape.count; ++i) weights_.push_back({&shape, filled(shape.n, shape.k)});
   }
 
   double copy_rate() {
@@ -56,8 +78,10 @@ class Bench {
   // Microseconds of one replay over the matrices of `shape`, or of all in the order of layers.
   double run(int64_t rows, const Shape* shape) {
     std::vector<const Weight*> order;
-    for (int layer = 0; layer < kLayers; ++layer)
-      for (size_t s = 0; s < 4; ++s) order.push_back(&weights_[s * kLayers + size_t(layer)]);
+    const auto layers = static_cast<size_t>(shapes_[0].count);
+    for (size_t layer = 0; layer < layers; ++layer)
+      for (size_t s = 0; s + 1 < shapes_.size(); ++s)
+        order.push_back(&weights_[s * layers + layer]);
     order.push_back(&weights_.back());
     if (shape) std::erase_if(order, [&](const Weight* weight) { return weight->shape != shape; });
     const auto enqueue = [&] {
@@ -71,13 +95,14 @@ class Bench {
     return timed([&] { stream_.launch(*graph); });
   }
 
-  static double bytes(const Shape* shape) {
+  double bytes(const Shape* shape) const {
     double sum = 0;
-    for (const Shape& each : kShapes)
-      if (!shape || shape == &each)
-        sum += 2.0 * double(each.n * each.k) * (each.n == 32000 ? 1 : kLayers);
+    for (const Shape& each : shapes_)
+      if (!shape || shape == &each) sum += 2.0 * double(each.n * each.k) * each.count;
     return sum;
   }
+
+  const std::vector<Shape>& shapes() const { return shapes_; }
 
  private:
   struct Weight {
@@ -85,6 +110,16 @@ class Bench {
     device::Buffer data;
   };
 
+  int64_t longest() const {
+    int64_t most = 0;
+    for (const Shape& shape : shapes_) most = std::max(most, shape.k);
+    return most;
+  }
+  int64_t widest() const {
+    int64_t most = 0;
+    for (const Shape& shape : shapes_) most = std::max(most, shape.n);
+    return most;
+  }
   device::Buffer memory(uint64_t bytes) {
     return device::Buffer(backend_.device, device::MemoryKind::kDevice, bytes);
   }
@@ -100,7 +135,7 @@ class Bench {
     params.x_stride = params.k = weight.shape->k;
     params.w = weight.data.data();
     params.weight_dtype = params.activation_dtype = DType::kBF16;
-    params.y_dtype = weight.shape->n == 32000 ? DType::kF32 : DType::kBF16;
+    params.y_dtype = weight.shape == &shapes_.back() ? DType::kF32 : DType::kBF16;
     params.m = rows;
     params.n = params.y_stride = weight.shape->n;
     params.y = y_.data();
@@ -122,6 +157,7 @@ class Bench {
     return us[us.size() / 2];
   }
 
+  const std::vector<Shape>& shapes_;
   uint64_t seed_ = 0;
   forward::Backend backend_;
   device::Stream stream_;
@@ -133,12 +169,19 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string rows = "1,2,4,8,16,24,32,64,128", json;
+  std::string rows = "1,2,4,8,16,24,32,64,128", json, name = kModels[0].name;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::string(argv[i]) == "--rows") rows = argv[i + 1];
     if (std::string(argv[i]) == "--json") json = argv[i + 1];
+    if (std::string(argv[i]) == "--model") name = argv[i + 1];
   }
-  Bench bench;
+  const auto model = std::find_if(std::begin(kModels), std::end(kModels),
+                                  [&](const Model& each) { return each.name == name; });
+  if (model == std::end(kModels)) {
+    std::fprintf(stderr, "bench_cuda_matmul: no shapes of '%s'\n", name.c_str());
+    return 1;
+  }
+  Bench bench(*model);
   const double rate = bench.copy_rate();
   std::printf("copy: %.3f TB/s read and write\n%-9s %5s %10s %10s %7s\n", rate / 1e12, "matmuls",
               "rows", "us", "floor us", "ratio");
@@ -147,16 +190,16 @@ int main(int argc, char** argv) {
   for (std::string part; std::getline(in, part, ',');) {
     const int64_t m = std::atoll(part.c_str());
     std::vector<const Shape*> subjects = {nullptr};
-    for (const Shape& shape : kShapes) subjects.push_back(&shape);
+    for (const Shape& shape : bench.shapes()) subjects.push_back(&shape);
     for (const Shape* shape : subjects) {
-      const double us = bench.run(m, shape), floor = Bench::bytes(shape) / rate * 1e6;
-      const char* name = shape ? shape->name : "step";
-      std::printf("%-9s %5lld %10.1f %10.1f %7.3f\n", name, static_cast<long long>(m), us, floor,
+      const double us = bench.run(m, shape), floor = bench.bytes(shape) / rate * 1e6;
+      const char* what = shape ? shape->name : "step";
+      std::printf("%-9s %5lld %10.1f %10.1f %7.3f\n", what, static_cast<long long>(m), us, floor,
                   us / floor);
       char line[256];
       std::snprintf(line, sizeof line,
                     "    {\"matmuls\": \"%s\", \"rows\": %lld, \"us\": %.2f, \"floor_us\": %.2f}",
-                    name, static_cast<long long>(m), us, floor);
+                    what, static_cast<long long>(m), us, floor);
       lines += (lines.empty() ? "" : ",\n") + std::string(line);
     }
   }
@@ -166,8 +209,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "bench_cuda_matmul: cannot write %s\n", json.c_str());
     return 1;
   }
-  std::fprintf(file, "{\n  \"copy_terabytes_per_second\": %.3f,\n  \"results\": [\n%s\n  ]\n}\n",
-               rate / 1e12, lines.c_str());
+  std::fprintf(file,
+               "{\n  \"model\": \"%s\", \"copy_terabytes_per_second\": %.3f,\n  \"results\": "
+               "[\n%s\n  ]\n}\n",
+               name.c_str(), rate / 1e12, lines.c_str());
   std::fclose(file);
   return 0;
 }

@@ -13,7 +13,7 @@
 #   SLORA_TP_STEPS      some of: goldens steps replay; default all
 #   SLORA_TP_SHAPES     default: llama-7b llama-13b llama-70b (bench/models)
 #   SLORA_TP_BACKEND    cuda; host tries the script where there is no GPU
-#   SLORA_TP_POOL_GIB   pool of each rank while steps are timed, default 16
+#   SLORA_TP_POOL_GIB   pools of each rank while steps are timed, tried in turn until one has room; default 60 24 10
 #   SLORA_TP_LIMIT      seconds after which one program counts as failed, default 900
 #   SLORA_TP_CARD       which prediction is shown, by its name in bench/cards; default: the one that fits the card's name
 # Predictions come from bench/results/tp-predictions.json ('slora bench tp --predict-only --json' makes it).
@@ -91,13 +91,16 @@ if [[ " $wanted " == *" steps "* ]]; then
       for sharding in aligned full; do
         if [ "$size" = 1 ] && [ $sharding = full ]; then continue; fi
         file=$out/steps-$shape-tp$size-$sharding
-        status=0
-        steps "$file" "$shape" "$size" $sharding --pool-gib "${SLORA_TP_POOL_GIB:-16}" --batches "${SLORA_TP_BATCHES:-1,32,128}" || status=$?
-        if [ $status != 0 ] && no_room "$file.log"; then
-          # Weights that leave little room: the base alone, with what 32 rows need.
+        # The largest pool there is room for; weights that leave little: the base alone, with what 32 rows need.
+        for try in ${SLORA_TP_POOL_GIB:-60 24 10} base; do
           status=0
-          steps "$file" "$shape" "$size" $sharding --pool-gib 6 --batches 1,32 --sets base || status=$?
-        fi
+          if [ "$try" = base ]; then
+            steps "$file" "$shape" "$size" $sharding --pool-gib 6 --batches 1,32 --sets base || status=$?
+          else
+            steps "$file" "$shape" "$size" $sharding --pool-gib "$try" --batches "${SLORA_TP_BATCHES:-1,32,128}" || status=$?
+          fi
+          [ $status != 0 ] && no_room "$file.log" || break
+        done
         if [ $status != 0 ]; then
           # A shape that does not fit so few cards is no failure; the line says which it was.
           echo "steps $shape, $size ranks, $sharding: status $status: $(tail -n 1 "$file.log")"

@@ -152,10 +152,11 @@ Arguments parse(int argc, char** argv) {
                        (arguments.sharding == "aligned" || arguments.sharding == "full") &&
                        (arguments.backend == "cuda" || arguments.backend == "host");
   if (!is_good) {
-    std::fprintf(stderr,
-                 "usage: bench_tp_step --model DIR --tp N [--sharding aligned|full] [--batches "
-                 "1,32,128] [--prefill 8192] [--sets base,mixed] [--backend cuda|host] [--pool-gib N] "
-                 "[--json FILE]\n");
+    std::fprintf(
+        stderr,
+        "usage: bench_tp_step --model DIR --tp N [--sharding aligned|full] [--batches "
+        "1,32,128] [--prefill 8192] [--sets base,mixed] [--backend cuda|host] [--pool-gib N] "
+        "[--json FILE]\n");
     std::exit(1);
   }
   return arguments;

@@ -89,7 +89,7 @@ public static class AbiLayout
         new("slora_worker_options", "num_threads", 60, 4),
         new("slora_worker_options", "join_ms", 64, 4),
         new("slora_worker_options", "limit_ms", 68, 4),
-        new("slora_engine_options", null, 0, 72),
+        new("slora_engine_options", null, 0, 88),
         new("slora_engine_options", "struct_size", 0, 4),
         new("slora_engine_options", "tokens_per_page", 4, 4),
         new("slora_engine_options", "pool_bytes", 8, 8),
@@ -105,6 +105,9 @@ public static class AbiLayout
         new("slora_engine_options", "experiment_lora", 56, 4),
         new("slora_engine_options", "experiment_concurrency", 60, 4),
         new("slora_engine_options", "experiment_mean_adapter_bytes", 64, 8),
+        new("slora_engine_options", "recording", 72, 4),
+        new("slora_engine_options", "max_recordings", 76, 4),
+        new("slora_engine_options", "recording_bytes", 80, 8),
         new("slora_engine_geometry", null, 0, 56),
         new("slora_engine_geometry", "struct_size", 0, 4),
         new("slora_engine_geometry", "tokens_per_page", 4, 4),
@@ -118,7 +121,7 @@ public static class AbiLayout
         new("slora_engine_geometry", "vocab_size", 40, 4),
         new("slora_engine_geometry", "max_logprobs", 44, 4),
         new("slora_engine_geometry", "arena_bytes", 48, 8),
-        new("slora_pool_counters", null, 0, 120),
+        new("slora_pool_counters", null, 0, 168),
         new("slora_pool_counters", "struct_size", 0, 4),
         new("slora_pool_counters", "total_pages", 4, 4),
         new("slora_pool_counters", "free_pages", 8, 4),
@@ -139,6 +142,13 @@ public static class AbiLayout
         new("slora_pool_counters", "tokens", 96, 8),
         new("slora_pool_counters", "adapter_waited_loads", 104, 8),
         new("slora_pool_counters", "adapter_unused_loads", 112, 8),
+        new("slora_pool_counters", "recordings", 120, 4),
+        new("slora_pool_counters", "start_recordings", 124, 4),
+        new("slora_pool_counters", "recording_bytes", 128, 8),
+        new("slora_pool_counters", "recording_ns", 136, 8),
+        new("slora_pool_counters", "recordings_made", 144, 8),
+        new("slora_pool_counters", "recordings_dropped", 152, 8),
+        new("slora_pool_counters", "replayed_steps", 160, 8),
         new("slora_traffic", null, 0, 80),
         new("slora_traffic", "struct_size", 0, 4),
         new("slora_traffic", "tp_size", 4, 4),
@@ -415,6 +425,9 @@ public static class AbiLayout
             rows.Add(new("slora_engine_options", "experiment_lora", (ulong)((byte*)&value.ExperimentLora - start), (ulong)sizeof(int)));
             rows.Add(new("slora_engine_options", "experiment_concurrency", (ulong)((byte*)&value.ExperimentConcurrency - start), (ulong)sizeof(uint)));
             rows.Add(new("slora_engine_options", "experiment_mean_adapter_bytes", (ulong)((byte*)&value.ExperimentMeanAdapterBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_engine_options", "recording", (ulong)((byte*)&value.Recording - start), (ulong)sizeof(int)));
+            rows.Add(new("slora_engine_options", "max_recordings", (ulong)((byte*)&value.MaxRecordings - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_engine_options", "recording_bytes", (ulong)((byte*)&value.RecordingBytes - start), (ulong)sizeof(ulong)));
         }
 
         {
@@ -459,6 +472,13 @@ public static class AbiLayout
             rows.Add(new("slora_pool_counters", "tokens", (ulong)((byte*)&value.Tokens - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "adapter_waited_loads", (ulong)((byte*)&value.AdapterWaitedLoads - start), (ulong)sizeof(ulong)));
             rows.Add(new("slora_pool_counters", "adapter_unused_loads", (ulong)((byte*)&value.AdapterUnusedLoads - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_pool_counters", "recordings", (ulong)((byte*)&value.Recordings - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_pool_counters", "start_recordings", (ulong)((byte*)&value.StartRecordings - start), (ulong)sizeof(uint)));
+            rows.Add(new("slora_pool_counters", "recording_bytes", (ulong)((byte*)&value.RecordingBytes - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_pool_counters", "recording_ns", (ulong)((byte*)&value.RecordingNs - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_pool_counters", "recordings_made", (ulong)((byte*)&value.RecordingsMade - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_pool_counters", "recordings_dropped", (ulong)((byte*)&value.RecordingsDropped - start), (ulong)sizeof(ulong)));
+            rows.Add(new("slora_pool_counters", "replayed_steps", (ulong)((byte*)&value.ReplayedSteps - start), (ulong)sizeof(ulong)));
         }
 
         {

@@ -143,6 +143,19 @@ public enum NativeExperimentLora : int
     Merged = 2,
 }
 
+/// <summary>When decode steps are recorded, to be replayed as one command (CUDA graphs).</summary>
+public enum NativeRecording : int
+{
+    /// <summary>AT_START on CUDA; OFF on the host, which gains nothing by it</summary>
+    Default = 0,
+    /// <summary><c>SLORA_RECORDING_OFF</c></summary>
+    Off = 1,
+    /// <summary>a shape of step is recorded when it comes again</summary>
+    OnUse = 2,
+    /// <summary>the common shapes before the engine is ready, the others on use</summary>
+    AtStart = 3,
+}
+
 /// <summary>Whose a page is.</summary>
 public enum NativePageOwner : int
 {

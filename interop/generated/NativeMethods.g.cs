@@ -123,7 +123,9 @@ internal static unsafe partial class NativeMethods
     internal static partial int WorkerRun(
         NativeWorkerOptions* options, NativeError* error);
 
-    /// <summary>Creates an engine on a model and takes its memory once.</summary>
+    /// <summary>
+    /// Creates an engine on a model, takes its memory once and records the decode steps that most traffic has.
+    /// </summary>
     /// <remarks>Thread: any; may block.</remarks>
     /// <returns>
     /// the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
@@ -135,6 +137,16 @@ internal static unsafe partial class NativeMethods
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
     internal static partial OpaqueEngine* EngineCreate(
         OpaqueModel* model, NativeEngineOptions* options, NativeError* error);
+
+    /// <summary>The same with the progress of recording, in steps in place of bytes: it may take seconds.</summary>
+    /// <remarks>Thread: any; may block.</remarks>
+    /// <returns>
+    /// as slora_engine_create, or null with SLORA_ERROR_CANCELLED; `progress` may be null and is not kept.
+    /// </returns>
+    [LibraryImport(Library, EntryPoint = "slora_engine_create_watched")]
+    [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
+    internal static partial OpaqueEngine* EngineCreateWatched(
+        OpaqueModel* model, NativeEngineOptions* options, NativeProgress* progress, NativeError* error);
 
     /// <summary>
     /// Ends every sequence and gives the engine back; waits for steps in flight. Its memory goes when its last adapter

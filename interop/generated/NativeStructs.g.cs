@@ -287,6 +287,12 @@ public partial struct NativeEngineOptions
     public uint ExperimentConcurrency;
     /// <summary>split memory: of one image, &gt;= 1</summary>
     public ulong ExperimentMeanAdapterBytes;
+    /// <summary><see cref="NativeRecording"/></summary>
+    public int Recording;
+    /// <summary>recorded steps kept, 1..65536; beyond it those go that were used longest ago; 0: 512</summary>
+    public uint MaxRecordings;
+    /// <summary>device memory that they may hold on each rank; 0: 512 MiB</summary>
+    public ulong RecordingBytes;
 
     /// <summary><c>SLORA_ENGINE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>
@@ -382,6 +388,23 @@ public partial struct NativePoolCounters
     public ulong AdapterWaitedLoads;
     /// <summary>of adapter_loads: evicted again before any step had read the pages</summary>
     public ulong AdapterUnusedLoads;
+    /// <summary>recorded decode steps that are kept now</summary>
+    public uint Recordings;
+    /// <summary>those made before the engine was ready</summary>
+    public uint StartRecordings;
+    /// <summary>
+    /// device memory that the kept ones hold, on the rank where they hold most; measured by what is free before and
+    /// after each is made
+    /// </summary>
+    public ulong RecordingBytes;
+    /// <summary>time spent on recording</summary>
+    public ulong RecordingNs;
+    /// <summary><c>recordings_made</c></summary>
+    public ulong RecordingsMade;
+    /// <summary><c>recordings_dropped</c></summary>
+    public ulong RecordingsDropped;
+    /// <summary>steps that ran as a recording</summary>
+    public ulong ReplayedSteps;
 
     /// <summary><c>SLORA_POOL_COUNTERS_INIT</c>: the size of the struct, and neutral values.</summary>
     /// <returns>A value ready to be filled in.</returns>

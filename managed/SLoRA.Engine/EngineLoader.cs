@@ -105,7 +105,7 @@ internal static class EngineLoader
             ct);
         try
         {
-            return new InteropEngine(model, SizesOf(options));
+            return new InteropEngine(model, SizesOf(options), progress, ct);
         }
         catch
         {
@@ -125,6 +125,9 @@ internal static class EngineLoader
         sizes.MaxBatchTokens = (uint)options.Scheduler.MaxBatchTokens;
         sizes.MaxBatchRows = (uint)options.Scheduler.MaxBatchRows;
         sizes.EvictionPolicy = (int)options.Memory.Eviction;
+        sizes.Recording = (int)options.Recording.When;
+        sizes.MaxRecordings = (uint)options.Recording.MaxRecordings;
+        sizes.RecordingBytes = (ulong)options.Recording.Bytes;
         var experiment = options.Experiment;
         var rows = options.Scheduler.MaxBatchRows > 0 ? options.Scheduler.MaxBatchRows : options.Scheduler.MaxSequences > 0 ? options.Scheduler.MaxSequences : 256;
         sizes.ExperimentMemory = (int)experiment.Memory;

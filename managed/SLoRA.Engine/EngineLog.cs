@@ -31,4 +31,7 @@ internal static partial class EngineLog
 
     [LoggerMessage(1008, LogLevel.Information, "Adapter {Adapter} in {Path} is not complete yet and will be looked at again")]
     public static partial void AdapterIncomplete(ILogger logger, string adapter, string path);
+
+    [LoggerMessage(1009, LogLevel.Information, "{Recordings} decode steps recorded at start: {Bytes} bytes of device memory, {Seconds:F1} s")]
+    public static partial void StepsRecorded(ILogger logger, int recordings, long bytes, double seconds);
 }

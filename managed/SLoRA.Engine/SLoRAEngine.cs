@@ -43,6 +43,10 @@ public sealed class SLoRAEngine : IAsyncDisposable
         var scheduler = new Scheduler(LimitsOf(_native.Geometry, parts.Scheduler), PoliciesOf(parts.Experiment), _time);
         _loop = new EngineLoop(_native, scheduler, parts.Scheduler.MaxQueue, _time, _logger, countsAdapterPages: parts.Experiment.Memory == ExperimentMemory.Unified) { Faulted = _ => _state = EngineState.Faulted };
         EngineLog.EngineReady(_logger, Info.ModelName, Info.Architecture, Info.ComputeDtype, Info.Backend, Info.TotalPages, Info.TokensPerPage, Info.PageBytes);
+        if (_native.GetCounters() is { StartRecordings: > 0 } made)
+        {
+            EngineLog.StepsRecorded(_logger, made.StartRecordings, made.RecordingBytes, made.RecordingTime.TotalSeconds);
+        }
     }
 
     /// <summary>What the engine runs on.</summary>
@@ -223,6 +227,12 @@ public sealed class SLoRAEngine : IAsyncDisposable
             Preemptions = pool.Preemptions,
             Steps = pool.Steps,
             Tokens = pool.Tokens,
+            Recordings = pool.Recordings,
+            StartRecordings = pool.StartRecordings,
+            RecordingBytes = pool.RecordingBytes,
+            RecordingTime = pool.RecordingTime,
+            RecordingsMade = pool.RecordingsMade,
+            ReplayedSteps = pool.ReplayedSteps,
             LastBatchRows = numbers.Rows,
             LastBatchTokens = numbers.Tokens,
             LastBatchAdapters = numbers.Adapters,

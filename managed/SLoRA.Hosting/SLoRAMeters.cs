@@ -36,6 +36,10 @@ internal sealed class SLoRAMeters : IDisposable
         Counter("slora.adapter.evictions", "{eviction}", "Adapters whose pages were taken.", now => now.AdapterEvictions);
         Counter("slora.scheduler.preemptions", "{sequence}", "Sequences that gave their pages back.", now => now.Preemptions);
         Counter("slora.tokens", "{token}", "Tokens run in all steps.", now => now.Tokens);
+        Gauge("slora.recording.count", "{recording}", "Recorded decode steps that are kept.", now => now.Recordings);
+        Gauge("slora.recording.memory", "By", "Device memory that they hold.", now => now.RecordingBytes);
+        Counter("slora.recording.made", "{recording}", "Decode steps recorded, at start and on use.", now => now.RecordingsMade);
+        Counter("slora.recording.replays", "{step}", "Steps that ran as a recording.", now => now.ReplayedSteps);
         _meter.CreateObservableGauge("slora.memory.pages", MeasurePages, "{page}", "Pages of the pool by owner.");
         _meter.CreateObservableGauge("slora.adapter.resident", MeasureResidency, "{adapter}", "Adapters by tier.");
     }
@@ -84,8 +88,8 @@ internal sealed class SLoRAMeters : IDisposable
     private Histogram<double> Seconds(string name, string description) =>
         _meter.CreateHistogram(name, "s", description, advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = s_latencyBuckets });
 
-    private void Gauge(string name, string unit, string description, Func<EngineStatistics, int> read) =>
-        _meter.CreateObservableGauge(name, () => Measure(now => (long)read(now)), unit, description);
+    private void Gauge(string name, string unit, string description, Func<EngineStatistics, long> read) =>
+        _meter.CreateObservableGauge(name, () => Measure(read), unit, description);
 
     private void Counter(string name, string unit, string description, Func<EngineStatistics, long> read) =>
         _meter.CreateObservableCounter(name, () => Measure(read), unit, description);

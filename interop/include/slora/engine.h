@@ -44,6 +44,14 @@ enum slora_experiment_lora {
   SLORA_EXPERIMENT_LORA_MERGED = 2
 };
 
+/* When decode steps are recorded, to be replayed as one command (CUDA graphs). */
+enum slora_recording {
+  SLORA_RECORDING_DEFAULT = 0,  /* AT_START on CUDA; OFF on the host, which gains nothing by it */
+  SLORA_RECORDING_OFF = 1,
+  SLORA_RECORDING_ON_USE = 2,   /* a shape of step is recorded when it comes again */
+  SLORA_RECORDING_AT_START = 3  /* the common shapes before the engine is ready, the others on use */
+};
+
 /* Sizes of an engine. All are fixed for its life. */
 typedef struct slora_engine_options {
   uint32_t struct_size;
@@ -64,9 +72,12 @@ typedef struct slora_engine_options {
   int32_t experiment_lora;        /* enum slora_experiment_lora */
   uint32_t experiment_concurrency; /* split memory: adapters at a time, 1..65536 */
   uint64_t experiment_mean_adapter_bytes; /* split memory: of one image, >= 1 */
+  int32_t recording;              /* enum slora_recording */
+  uint32_t max_recordings;        /* recorded steps kept, 1..65536; beyond it those go that were used longest ago; 0: 512 */
+  uint64_t recording_bytes;       /* device memory that they may hold on each rank; 0: 512 MiB */
 } slora_engine_options;
 #define SLORA_ENGINE_OPTIONS_INIT \
-  {(uint32_t)sizeof(slora_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0}
+  {(uint32_t)sizeof(slora_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* The page arithmetic and limits in force, published once. A page is `page_bytes` in each layer's slice of the arena,
  * so one page of KV holds `tokens_per_page` tokens of all layers. */
@@ -108,9 +119,17 @@ typedef struct slora_pool_counters {
   uint64_t tokens;               /* rows' tokens run, in all steps */
   uint64_t adapter_waited_loads; /* of adapter_loads: begun by a step with rows that wait for them, not ahead of need */
   uint64_t adapter_unused_loads; /* of adapter_loads: evicted again before any step had read the pages */
+  uint32_t recordings;           /* recorded decode steps that are kept now */
+  uint32_t start_recordings;     /* those made before the engine was ready */
+  uint64_t recording_bytes;      /* device memory that the kept ones hold, on the rank where they hold most; measured by
+                                  * what is free before and after each is made */
+  uint64_t recording_ns;         /* time spent on recording */
+  uint64_t recordings_made;
+  uint64_t recordings_dropped;
+  uint64_t replayed_steps;       /* steps that ran as a recording */
 } slora_pool_counters;
 #define SLORA_POOL_COUNTERS_INIT \
-  {(uint32_t)sizeof(slora_pool_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  {(uint32_t)sizeof(slora_pool_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* What rank 0 of a tensor-parallel engine has exchanged with the others since the engine was created. All zero with one
  * rank. A step that replays a recorded graph (CUDA) is counted once, when it is recorded. */
@@ -130,13 +149,19 @@ typedef struct slora_traffic {
 } slora_traffic;
 #define SLORA_TRAFFIC_INIT {(uint32_t)sizeof(slora_traffic), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
-/* Creates an engine on a model and takes its memory once.
+/* Creates an engine on a model, takes its memory once and records the decode steps that most traffic has.
  * @thread any @blocks
  * @return the engine, to be given to slora_engine_destroy; null with SLORA_ERROR_INVALID_ARGUMENT,
  *   SLORA_ERROR_STRUCT_SIZE, SLORA_ERROR_OUT_OF_MEMORY, SLORA_ERROR_UNSUPPORTED (an experiment that the backend lacks, or
  *   on several ranks) or SLORA_ERROR_WRONG_STATE (a model of several tensor-parallel ranks serves one engine at a time). */
 SLORA_API slora_engine* slora_engine_create(slora_model* model, const slora_engine_options* options,
                                             slora_error* error);
+
+/* The same with the progress of recording, in steps in place of bytes: it may take seconds.
+ * @thread any @blocks
+ * @return as slora_engine_create, or null with SLORA_ERROR_CANCELLED; `progress` may be null and is not kept. */
+SLORA_API slora_engine* slora_engine_create_watched(slora_model* model, const slora_engine_options* options,
+                                                    slora_progress* progress, slora_error* error);
 
 /* Ends every sequence and gives the engine back; waits for steps in flight. Its memory goes when its last adapter is
  * unloaded too. Accepts null.

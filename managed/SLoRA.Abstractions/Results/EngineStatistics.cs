@@ -64,6 +64,24 @@ public sealed record EngineStatistics
     /// <summary>Tokens run in all steps, since the start.</summary>
     public long Tokens { get; init; }
 
+    /// <summary>Recorded decode steps that are kept.</summary>
+    public int Recordings { get; init; }
+
+    /// <summary>Those that were made before the engine was ready.</summary>
+    public int StartRecordings { get; init; }
+
+    /// <summary>Device memory that the kept ones hold, on the rank where they hold most.</summary>
+    public long RecordingBytes { get; init; }
+
+    /// <summary>Time spent on recording, since the start.</summary>
+    public TimeSpan RecordingTime { get; init; }
+
+    /// <summary>Steps that were recorded, since the start.</summary>
+    public long RecordingsMade { get; init; }
+
+    /// <summary>Steps that ran as a recording, since the start.</summary>
+    public long ReplayedSteps { get; init; }
+
     /// <summary>Rows of the last step.</summary>
     public int LastBatchRows { get; init; }
 

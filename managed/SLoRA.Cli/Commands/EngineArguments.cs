@@ -13,6 +13,9 @@ internal sealed class EngineArguments
     private readonly Option<long> _poolBytes = new("--pool-bytes") { Description = "Bytes of the page pool; 0: a rule by free memory." };
     private readonly Option<int> _maxBatchTokens = new("--max-batch-tokens") { Description = "Most tokens in one step; 0: 2048." };
     private readonly Option<int> _maxSequences = new("--max-sequences") { Description = "Most sequences at a time; 0: 256." };
+    private readonly Option<string> _record = new("--record") { Description = "When decode steps are recorded as CUDA graphs; auto: at start on CUDA, off on the host.", DefaultValueFactory = _ => "auto" };
+    private readonly Option<int> _maxRecordings = new("--max-recordings") { Description = "Recorded steps kept; 0: 512." };
+    private readonly Option<long> _recordingBytes = new("--recording-bytes") { Description = "Device memory that they may hold; 0: 512 MiB." };
     private readonly Option<bool> _strict = new("--strict") { Description = "Stop if an adapter cannot be loaded." };
 
     private readonly Option<int> _tp = new("--tp") { Description = "Tensor-parallel ranks.", DefaultValueFactory = _ => 1 };
@@ -28,13 +31,14 @@ internal sealed class EngineArguments
     {
         _model.Required = requiresModel;
         _loraSharding.AcceptOnlyFromAmong("aligned", "full");
+        _record.AcceptOnlyFromAmong("auto", "off", "on-use", "at-start");
         _dtype.AcceptOnlyFromAmong("bf16", "f32", "f16");
         _backend.AcceptOnlyFromAmong("auto", "host", "cuda");
     }
 
     public void AddTo(Command command)
     {
-        foreach (var option in new Option[] { _model, _adapters, _dtype, _backend, _threads, _poolBytes, _maxBatchTokens, _maxSequences, _strict, _tp, _loraSharding, _tpDevices, _tpListen, _joinLimit, _tpLimit })
+        foreach (var option in new Option[] { _model, _adapters, _dtype, _backend, _threads, _poolBytes, _maxBatchTokens, _maxSequences, _record, _maxRecordings, _recordingBytes, _strict, _tp, _loraSharding, _tpDevices, _tpListen, _joinLimit, _tpLimit })
         {
             command.Options.Add(option);
         }
@@ -64,6 +68,9 @@ internal sealed class EngineArguments
         options.Memory.PoolBytes = parsed.GetValue(_poolBytes);
         options.Scheduler.MaxBatchTokens = parsed.GetValue(_maxBatchTokens);
         options.Scheduler.MaxSequences = parsed.GetValue(_maxSequences);
+        options.Recording.When = parsed.GetValue(_record) switch { "off" => StepRecording.Off, "on-use" => StepRecording.OnUse, "at-start" => StepRecording.AtStart, _ => StepRecording.Default };
+        options.Recording.MaxRecordings = parsed.GetValue(_maxRecordings);
+        options.Recording.Bytes = parsed.GetValue(_recordingBytes);
         options.Adapters.Strict = parsed.GetValue(_strict);
         FillRanks(parsed, options.TensorParallel);
         if (AdaptersFolder(parsed) is { } folder)

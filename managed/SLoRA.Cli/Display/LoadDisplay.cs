@@ -18,7 +18,7 @@ internal static class LoadDisplay
         return await bars.StartAsync(context => load(new BarProgress(context))).ConfigureAwait(false);
     }
 
-    // The model has a bar of its own; adapters share one, whose text names the one being read.
+    // The model and its recorded steps have bars of their own; adapters share one, whose text names the one being read.
     private sealed class BarProgress(ProgressContext context) : IProgress<LoadProgress>
     {
         private const string Model = "model";
@@ -30,13 +30,14 @@ internal static class LoadDisplay
         {
             lock (_gate)
             {
-                var key = value.Stage == Model ? Model : "adapters";
+                var isOwn = value.Stage is Model or LoadProgress.Recording;
+                var key = isOwn ? value.Stage : "adapters";
                 if (!_tasks.TryGetValue(key, out var task))
                 {
                     _tasks[key] = task = context.AddTask(key);
                 }
 
-                task.Description = value.Stage is Model or "" ? key : $"{key} {Markup.Escape(value.Stage)}";
+                task.Description = isOwn || value.Stage.Length == 0 ? key : $"{key} {Markup.Escape(value.Stage)}";
                 task.MaxValue = Math.Max(1, value.Total);
                 task.Value = value.Done;
             }
@@ -51,7 +52,7 @@ internal static class LoadDisplay
         {
             if (value.Stage.Length > 0 && Interlocked.Exchange(ref _stage, value.Stage) != value.Stage)
             {
-                Console.Error.WriteLine($"loading {value.Stage}");
+                Console.Error.WriteLine(value.Stage == LoadProgress.Recording ? $"recording {value.Stage}" : $"loading {value.Stage}");
             }
         }
     }

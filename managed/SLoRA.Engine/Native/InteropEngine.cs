@@ -13,10 +13,10 @@ internal sealed class InteropEngine : INativeEngine
     private readonly StepBuffers _buffers;
     private readonly NativePlanRow[] _rows;
 
-    public InteropEngine(NativeModel model, in NativeEngineOptions options)
+    public InteropEngine(NativeModel model, in NativeEngineOptions options, IProgress<LoadProgress>? progress, CancellationToken ct)
     {
         _model = model;
-        _engine = NativeEngine.Create(model, options);
+        _engine = NativeEngine.Create(model, options, progress is null ? null : new ByteProgress(progress, LoadProgress.Recording), ct);
         var geometry = _engine.Geometry;
         _buffers = new StepBuffers(geometry);
         _rows = new NativePlanRow[geometry.MaxBatchRows];
@@ -175,5 +175,11 @@ internal sealed class InteropEngine : INativeEngine
         Preemptions = (long)pool.Preemptions,
         Steps = (long)pool.Steps,
         Tokens = (long)pool.Tokens,
+        Recordings = (int)pool.Recordings,
+        StartRecordings = (int)pool.StartRecordings,
+        RecordingBytes = (long)pool.RecordingBytes,
+        RecordingTime = TimeSpan.FromMicroseconds(pool.RecordingNs / 1000),
+        RecordingsMade = (long)pool.RecordingsMade,
+        ReplayedSteps = (long)pool.ReplayedSteps,
     };
 }

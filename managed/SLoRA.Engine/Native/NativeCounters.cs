@@ -38,4 +38,16 @@ internal readonly record struct NativeCounters
     public long Steps { get; init; }
 
     public long Tokens { get; init; }
+
+    public int Recordings { get; init; }
+
+    public int StartRecordings { get; init; }
+
+    public long RecordingBytes { get; init; }
+
+    public TimeSpan RecordingTime { get; init; }
+
+    public long RecordingsMade { get; init; }
+
+    public long ReplayedSteps { get; init; }
 }

@@ -18,6 +18,9 @@ public sealed class SLoRAOptions
     /// <summary>The page pool.</summary>
     public MemoryOptions Memory { get; set; } = new();
 
+    /// <summary>Recorded decode steps.</summary>
+    public RecordingOptions Recording { get; set; } = new();
+
     /// <summary>Adapters to load at start.</summary>
     public AdapterOptions Adapters { get; set; } = new();
 
@@ -34,7 +37,7 @@ public sealed class SLoRAOptions
     public IReadOnlyList<string> Validate()
     {
         var problems = new List<string>();
-        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Adapters", Adapters), ("Scheduler", Scheduler), ("TensorParallel", TensorParallel), ("Experiment", Experiment) })
+        foreach (var (section, part) in new (string, object)[] { ("Model", Model), ("Native", Native), ("Memory", Memory), ("Recording", Recording), ("Adapters", Adapters), ("Scheduler", Scheduler), ("TensorParallel", TensorParallel), ("Experiment", Experiment) })
         {
             Check(section, part, problems);
         }

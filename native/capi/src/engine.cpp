@@ -39,6 +39,9 @@ engine::EngineOptions read_options(const slora_engine_options& in) {
   }
   options.eviction = static_cast<adapter::EvictionKind>(in.eviction_policy);
   options.experiment = read_experiment(in);
+  options.recording = static_cast<engine::RecordingMode>(in.recording);
+  options.max_recordings = in.max_recordings;
+  options.recording_bytes = in.recording_bytes;
 #if defined(SLORA_CHECK_EVERY_STEP)
   options.check_every_step = true;
 #endif
@@ -81,6 +84,13 @@ slora_pool_counters to_abi(const engine::PoolCounters& in) {
   out.preemptions = in.preemptions;
   out.steps = in.steps;
   out.tokens = in.tokens;
+  out.recordings = in.recordings.count;
+  out.start_recordings = in.recordings.at_start;
+  out.recording_bytes = in.recordings.bytes;
+  out.recording_ns = in.recordings.ns;
+  out.recordings_made = in.recordings.made;
+  out.recordings_dropped = in.recordings.dropped;
+  out.replayed_steps = in.recordings.replays;
   return out;
 }
 
@@ -159,6 +169,20 @@ uint64_t write_events(engine::Engine& engine, slora_step_result& out) {
   return written;
 }
 
+slora_engine* create_engine(const char* site, slora_model* model,
+                            const slora_engine_options* options, slora_progress* progress,
+                            slora_error* error) {
+  return guarded_create<slora_engine>(site, error, [&] {
+    require(model, "model");
+    const slora_engine_options in = read_struct(options, "options");
+    CallerProgress listener(progress);
+    auto* handle =
+        new slora_engine{engine::create_engine(model->model, read_options(in), &listener), {}, {}};
+    count_handle("slora_engine", 1);
+    return handle;
+  });
+}
+
 }  // namespace
 }  // namespace slora::capi
 
@@ -166,14 +190,12 @@ extern "C" {
 
 slora_engine* slora_engine_create(slora_model* model, const slora_engine_options* options,
                                   slora_error* error) {
-  return capi::guarded_create<slora_engine>("slora_engine_create", error, [&] {
-    capi::require(model, "model");
-    const slora_engine_options in = capi::read_struct(options, "options");
-    auto* handle =
-        new slora_engine{engine::create_engine(model->model, capi::read_options(in)), {}, {}};
-    capi::count_handle("slora_engine", 1);
-    return handle;
-  });
+  return capi::create_engine("slora_engine_create", model, options, nullptr, error);
+}
+
+slora_engine* slora_engine_create_watched(slora_model* model, const slora_engine_options* options,
+                                          slora_progress* progress, slora_error* error) {
+  return capi::create_engine("slora_engine_create_watched", model, options, progress, error);
 }
 
 void slora_engine_destroy(slora_engine* engine) {

@@ -27,6 +27,10 @@ constexpr auto kLeave = std::chrono::duration<int32_t, std::milli>(2000);
 // Spinning in synchronize() before it yields: a decode step takes a few milliseconds.
 constexpr auto kSpin = milliseconds(20);
 
+int64_t now_ns() {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 void expect(int32_t status, const device::ApiError& error) {
   if (status != 0) fail(static_cast<Status>(status), error.message);
 }
@@ -143,12 +147,24 @@ void NcclGroup::broadcast(void* stream, void* data, uint64_t bytes, int32_t root
   expect(api_.broadcast(comm_, stream, data, bytes, root, &error), error);
 }
 
+void NcclGroup::begin_work() noexcept { work_begun_ns_ = now_ns(); }
+
+int64_t NcclGroup::extended_limit_ms() const {
+  const int64_t limit_ms = link_->time_limit_ms();
+  return limit_ms + limit_ms / 4 + 1000;
+}
+
 void NcclGroup::watch() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stop_) {
     if (breakage_->is_set()) return api_.abort(comm_);
     device::ApiError error{};
-    if (api_.check(comm_, &error) != 0)
+    const int64_t begun_ns = work_begun_ns_;
+    if (begun_ns != kNoWork && now_ns() - begun_ns > extended_limit_ms() * 1'000'000)
+      breakage_->set(str_cat("rank ", tp_rank(), " of ", size(),
+                             " has not put a step on its device within the time limit of ",
+                             link_->time_limit_ms(), " ms"));
+    else if (api_.check(comm_, &error) != 0)
       breakage_->set(str_cat("rank ", tp_rank(), " of ", size(), ": ", error.message));
     else
       stopped_.wait_for(lock, kWatch);
@@ -173,7 +189,7 @@ void NcclGroup::synchronize(device::Event& event) {
         if (silent < 0 && !is_extended) {
           // Rank 0 is there, and knows more: it asks all the others.
           is_extended = true;
-          deadline += milliseconds(link_->time_limit_ms() / 4 + 1000);
+          deadline = begin + milliseconds(extended_limit_ms());
         } else {
           break_for_lateness(silent);
         }

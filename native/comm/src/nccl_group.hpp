@@ -2,6 +2,7 @@
 // carries failures from one to the other.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -27,6 +28,8 @@ class NcclGroup final : public Group {
   void all_gather(void* stream, const void* send, void* recv, uint64_t bytes) override;
   void broadcast(void* stream, void* data, uint64_t bytes, int32_t root) override;
   void synchronize(device::Event& event) override;
+  void begin_work() noexcept override;
+  void end_work() noexcept override { work_begun_ns_ = kNoWork; }
   void barrier() override { link_->barrier(); }
   void broadcast_message(std::vector<uint8_t>& message, int32_t root) override {
     link_->broadcast_message(message, root);
@@ -45,6 +48,8 @@ class NcclGroup final : public Group {
   void expect(int32_t status, const device::ApiError& error);
   void watch();
   void break_for_lateness(int32_t silent_rank);
+  // How long rank 0 lets others find out who is missing, beyond the limit.
+  int64_t extended_limit_ms() const;
 
   std::unique_ptr<HostLink> link_;
   const std::shared_ptr<Breakage> breakage_;
@@ -54,6 +59,8 @@ class NcclGroup final : public Group {
   std::mutex mutex_;  // of stop_
   std::condition_variable stopped_;
   bool stop_ = false;
+  static constexpr int64_t kNoWork = -1;
+  std::atomic<int64_t> work_begun_ns_{kNoWork};  // of the steady clock
   std::thread watchdog_;
 };
 

@@ -105,7 +105,7 @@ void SharedCollectives::broadcast(void* stream, void* data, uint64_t bytes, int3
 }
 
 void SharedCollectives::enqueue(void* stream, const Operation& operation) {
-  // The queue copies bytes, so what a command owns hangs on a pointer that the command frees.
+  // The queue copies bytes, so what a command owns hangs on a pointer. A recorded one runs often.
   struct Command {
     std::shared_ptr<State> state;
     Operation operation;
@@ -115,10 +115,10 @@ void SharedCollectives::enqueue(void* stream, const Operation& operation) {
   device::enqueue_host_command(
       stream,
       [](const void* params, device::ThreadTeam& team) {
-        const std::unique_ptr<Command> owned(*static_cast<Command* const*>(params));
-        owned->state->run(owned->operation, team);
+        const Command& queued = **static_cast<Command* const*>(params);
+        queued.state->run(queued.operation, team);
       },
-      &raw, sizeof raw);
+      &raw, sizeof raw, [](void* params) { delete *static_cast<Command**>(params); });
   (void)command.release();
 }
 

@@ -88,6 +88,20 @@ std::unique_ptr<Graph> Stream::end_recording() {
   return std::make_unique<Graph>(device_, graph);
 }
 
+std::unique_ptr<Graph> Stream::record(const std::function<void()>& enqueue) {
+  begin_recording();
+  try {
+    enqueue();
+  } catch (...) {
+    void* graph = nullptr;
+    ApiError ignored{};
+    if (device_->api().graph_end(handle_, &graph, &ignored) == 0)
+      device_->api().graph_destroy(graph);
+    throw;
+  }
+  return end_recording();
+}
+
 void Stream::launch(const Graph& graph) {
   ApiError error{};
   expect(device_->api().graph_launch(graph.handle(), handle_, &error), error);

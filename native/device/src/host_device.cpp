@@ -146,8 +146,14 @@ void await_event(const void* params, ThreadTeam&) {
   if (command.event->failure) throw core::Error(*command.event->failure);
 }
 
+// A record or a wait counts what has been enqueued, which a replay would not.
+void refuse_in_recording(const HostStream& stream) {
+  if (stream.is_recording()) core::fail(Status::kWrongState, "events have no place in a recording");
+}
+
 int32_t host_event_record(void* event, void* stream, ApiError* error) {
   return guarded(error, [&] {
+    refuse_in_recording(*static_cast<HostStream*>(stream));
     EventCommand command{static_cast<HostEvent*>(event), 0, static_cast<HostStream*>(stream)};
     {
       const std::lock_guard<std::mutex> lock(command.event->mutex);
@@ -159,6 +165,7 @@ int32_t host_event_record(void* event, void* stream, ApiError* error) {
 
 int32_t host_stream_wait_event(void* stream, void* event, ApiError* error) {
   return guarded(error, [&] {
+    refuse_in_recording(*static_cast<HostStream*>(stream));
     EventCommand command{static_cast<HostEvent*>(event), 0, static_cast<HostStream*>(stream)};
     {
       const std::lock_guard<std::mutex> lock(command.event->mutex);
@@ -237,30 +244,37 @@ int32_t host_copy_pages(void* stream, const PageCopy* copy, ApiError* error) {
   });
 }
 
+using HostGraphHandle = std::shared_ptr<const HostGraph>;
+
+int32_t host_graph_begin(void* stream, ApiError* error) {
+  return guarded(error, [&] { static_cast<HostStream*>(stream)->begin_recording(); });
+}
+
+int32_t host_graph_end(void* stream, void** out_graph, ApiError* error) {
+  return guarded(error, [&] {
+    *out_graph = new HostGraphHandle(static_cast<HostStream*>(stream)->end_recording());
+  });
+}
+
+int32_t host_graph_launch(void* graph, void* stream, ApiError* error) {
+  return guarded(error, [&] {
+    static_cast<HostStream*>(stream)->launch(*static_cast<HostGraphHandle*>(graph));
+  });
+}
+
+void host_graph_destroy(void* graph) { delete static_cast<HostGraphHandle*>(graph); }
+
+uint64_t host_graph_bytes(void* graph) {
+  return (*static_cast<HostGraphHandle*>(graph))->slots.size() * sizeof(HostSlot);
+}
+
 constexpr DeviceApi kHostDeviceApi = {
-    sizeof(DeviceApi),
-    kDeviceApiVersion,
-    host_open,
-    host_close,
-    host_describe,
-    host_memory_alloc,
-    host_memory_free,
-    host_stream_create,
-    host_stream_destroy,
-    host_stream_synchronize,
-    host_event_create,
-    host_event_destroy,
-    host_event_record,
-    host_stream_wait_event,
-    host_event_query,
-    host_event_synchronize,
-    host_event_elapsed_ns,
-    host_copy_async,
-    nullptr,
-    nullptr,
-    nullptr,
-    nullptr,
-    host_copy_pages,
+    sizeof(DeviceApi),     kDeviceApiVersion,       host_open,         host_close,
+    host_describe,         host_memory_alloc,       host_memory_free,  host_stream_create,
+    host_stream_destroy,   host_stream_synchronize, host_event_create, host_event_destroy,
+    host_event_record,     host_stream_wait_event,  host_event_query,  host_event_synchronize,
+    host_event_elapsed_ns, host_copy_async,         host_graph_begin,  host_graph_end,
+    host_graph_launch,     host_graph_destroy,      host_copy_pages,   host_graph_bytes,
 };
 
 }  // namespace

@@ -31,6 +31,22 @@ struct SharedTeam {
   ThreadTeam team;
 };
 
+struct alignas(64) HostSlot {
+  HostCommand command;
+  HostRelease release;  // null: the params own nothing
+  alignas(16) unsigned char params[kHostCommandParamsBytes];
+};
+
+// Commands that were recorded, in their order.
+struct HostGraph {
+  HostGraph() = default;
+  ~HostGraph();
+  HostGraph(const HostGraph&) = delete;
+  HostGraph& operator=(const HostGraph&) = delete;
+
+  std::vector<HostSlot> slots;
+};
+
 class HostStream {
  public:
   // `team` runs this stream's commands. A copy stream gets a team of one of its own, so that it
@@ -40,17 +56,19 @@ class HostStream {
   HostStream(const HostStream&) = delete;
   HostStream& operator=(const HostStream&) = delete;
 
-  void enqueue(HostCommand command, const void* params, uint32_t bytes);
+  void enqueue(HostCommand command, const void* params, uint32_t bytes,
+               HostRelease release = nullptr);
+  // kWrongState if it records already, or does not.
+  void begin_recording();
+  std::shared_ptr<const HostGraph> end_recording();
+  bool is_recording() const;
+  void launch(std::shared_ptr<const HostGraph> graph);
   // Throws the first failure of a command, now and ever after.
   void synchronize();
   // That failure or null; for commands of this stream, which run on its thread.
   std::shared_ptr<const core::Error> failure() const { return failure_; }
 
  private:
-  struct alignas(64) Slot {
-    HostCommand command;
-    alignas(16) unsigned char params[kHostCommandParamsBytes];
-  };
   // More than the commands of two steps of a deep model (about 12 a layer), so that enqueueing
   // rarely waits.
   static constexpr uint64_t kSlots = 4096;
@@ -58,13 +76,14 @@ class HostStream {
   void run();
 
   std::shared_ptr<SharedTeam> team_;
-  std::unique_ptr<Slot[]> slots_;
-  std::mutex mutex_;
+  std::unique_ptr<HostSlot[]> slots_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::condition_variable drained_;
   uint64_t head_ = 0;  // next to run
   uint64_t tail_ = 0;  // next to fill
   bool stop_ = false;
+  std::shared_ptr<HostGraph> recording_;  // null: what is enqueued runs
   // Written by the stream's thread alone, under the mutex. Later commands still run: events must
   // complete, whoever waits learns of the failure there.
   std::shared_ptr<const core::Error> failure_;

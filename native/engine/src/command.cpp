@@ -80,6 +80,9 @@ void walk_engine(Io& io, Options& engine) {
   io.field(engine.max_context);
   io.field(engine.check_every_step);
   io.field(engine.eviction);
+  io.field(engine.recording);
+  io.field(engine.max_recordings);
+  io.field(engine.recording_bytes);
 }
 
 template <typename Io, typename Options>

@@ -156,7 +156,7 @@ Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options,
   sample_workspace_ = device::Buffer(device, device::MemoryKind::kDevice,
                                      model_->backend.kernels->sample_workspace_bytes(
                                          limits_.max_batch_rows, model_->config.vocab_size));
-  graphs_ = std::make_unique<GraphCache>(*device);
+  graphs_ = std::make_unique<GraphCache>(graph_limits(options, model_->backend));
   if (leads()) residency_.lead();
   if (follows()) residency_.follow();
   const int32_t lora_parts = parallel().exchanges_lora() ? model_->shard.tp_size : 1;
@@ -420,6 +420,7 @@ PoolCounters Engine::counters() const {
   counters.preemptions = num_preemptions_;
   counters.steps = newest_;
   counters.tokens = num_tokens_;
+  counters.recordings = graphs_->counters();
   return counters;
 }
 

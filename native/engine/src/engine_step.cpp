@@ -203,6 +203,7 @@ void Engine::prefetch(std::span<const uint64_t> adapter_ids) {
 }
 
 void Engine::launch(Step& step) {
+  const comm::Work work(group_.get());
   step.begin.record(compute_);
   step.inputs.clear();
   step.uses.clear();
@@ -255,37 +256,6 @@ void Engine::prepare_experiment(const Step& step, batch::Batch& batch) {
     residency_.order_after_load(*adapter, compute_);
   experiment_->before_step(compute_, batch, arena_,
                            step.adapters.empty() ? nullptr : step.adapters.front());
-}
-
-// Runs a decode step by its shape's recording. False if it has none; then nothing was enqueued.
-bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
-  if (!graphs_->is_enabled() || (experiment_ && !experiment_->allows_graphs())) return false;
-  const auto shape = batch::decode_shape(step.inputs, limits_.max_batch_rows);
-  if (!shape) return false;
-  const int32_t num_modules = model_->modules.num_modules();
-  uint64_t bytes = 0;
-  const auto pack = [&] {
-    return step.staging.pack_shape(step.inputs, *shape, arena_.geometry().tokens_per_page,
-                                   num_modules, compute_, shape_block_, step.outputs, out_batch,
-                                   bytes);
-  };
-  if (!pack()) {
-    // Steps in flight read the block and recordings name it.
-    compute_.synchronize();
-    graphs_->clear();
-    shape_block_ = device::Buffer(model_->backend.device, device::MemoryKind::kDevice,
-                                  std::max<uint64_t>(2 * bytes, 1 << 20));
-    SLORA_CHECK(pack());
-  }
-  // A recording has no place for waits. By the time that an adapter's row decodes, its prompt has
-  // waited for nearly every load.
-  for (const adapter::Adapter* adapter : step.adapters)
-    residency_.order_after_load(*adapter, compute_);
-  graphs_->run(*shape, compute_, [&] {
-    forward_.run(compute_, out_batch, {history_.as<int32_t>(), history_stride_});
-    sample(out_batch);
-  });
-  return true;
 }
 
 // Rank 0 samples; the others take its tokens over, so that a step that runs ahead finds them.

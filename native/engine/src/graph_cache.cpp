@@ -2,57 +2,144 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
+#include <string_view>
 
 #include "slora/core/log.hpp"
 
 namespace slora::engine {
 namespace {
 
-// A graph of a 32-layer model holds about 400 kernels and a few hundred KiB; the shapes that one
-// server meets are some tens.
-constexpr size_t kMaxGraphs = 96;
+using core::fail;
+using core::Status;
+
+constexpr uint32_t kDefaultRecordings = 512;
+constexpr uint32_t kMostRecordings = 65536;
+constexpr uint64_t kDefaultBytes = uint64_t{512} << 20;
+
+// Shapes that are waited for to come again.
+constexpr size_t kMostCandidates = 256;
+
+// A recording takes some ten milliseconds, and a step by a wider one a few percent more than by its
+// own: after so many uses the shape has shown that it stays.
+constexpr uint32_t kUsesBesideCover = 4;
+
+bool asks(const char* value) {
+  const char* asked = std::getenv("SLORA_GRAPHS");
+  return asked && std::string_view(asked) == value;
+}
 
 }  // namespace
 
-GraphCache::GraphCache(const device::Device& device) {
-  const char* asked = std::getenv("SLORA_GRAPHS");
-  is_enabled_ = device::has_graphs(device) && !(asked && std::strcmp(asked, "0") == 0);
+GraphLimits graph_limits(const EngineOptions& options, const forward::Backend& backend) {
+  if (options.recording < RecordingMode::kDefault || options.recording > RecordingMode::kAtStart) {
+    fail(Status::kInvalidArgument, "recording is ", static_cast<int32_t>(options.recording),
+         ", the limit is 0..", static_cast<int32_t>(RecordingMode::kAtStart));
+  }
+  if (options.max_recordings > kMostRecordings) {
+    fail(Status::kInvalidArgument, "max_recordings is ", options.max_recordings,
+         ", the limit is 1..", kMostRecordings);
+  }
+  RecordingMode mode = options.recording;
+  // A host stream gains nothing by it.
+  if (mode == RecordingMode::kDefault)
+    mode = backend.is_cuda || asks("1") ? RecordingMode::kAtStart : RecordingMode::kOff;
+  GraphLimits limits;
+  limits.is_enabled =
+      mode != RecordingMode::kOff && device::has_graphs(*backend.device) && !asks("0");
+  limits.at_start = mode == RecordingMode::kAtStart;
+  limits.max_recordings = options.max_recordings == 0 ? kDefaultRecordings : options.max_recordings;
+  limits.max_bytes = options.recording_bytes == 0 ? kDefaultBytes : options.recording_bytes;
+  return limits;
 }
 
-void GraphCache::run(const batch::DecodeShape& shape, device::Stream& stream,
-                     const std::function<void()>& enqueue) {
-  const auto found = std::find_if(entries_.begin(), entries_.end(),
-                                  [&](const Entry& entry) { return entry.shape == shape; });
-  if (found == entries_.end()) {
-    if (entries_.size() == kMaxGraphs) {
-      if (entries_.back().graph) {
-        stream.synchronize();
-        --num_graphs_;
-      }
-      entries_.pop_back();
+std::list<GraphCache::Recording>::iterator GraphCache::find(const batch::DecodeShape& shape) {
+  return std::find_if(recorded_.begin(), recorded_.end(),
+                      [&](const Recording& recording) { return recording.shape == shape; });
+}
+
+std::list<GraphCache::Recording>::iterator GraphCache::narrowest_cover(
+    const batch::DecodeShape& shape) {
+  auto best = recorded_.end();
+  for (auto each = recorded_.begin(); each != recorded_.end(); ++each) {
+    if (!batch::covers(each->shape, shape)) continue;
+    if (best == recorded_.end() || batch::is_narrower(each->shape, best->shape)) best = each;
+  }
+  return best;
+}
+
+GraphCache::Candidate& GraphCache::candidate(const batch::DecodeShape& shape) {
+  const auto found = std::find_if(candidates_.begin(), candidates_.end(),
+                                  [&](const Candidate& each) { return each.shape == shape; });
+  if (found == candidates_.end()) {
+    if (candidates_.size() == kMostCandidates) candidates_.pop_back();
+    candidates_.push_front({shape});
+  } else {
+    candidates_.splice(candidates_.begin(), candidates_, found);
+  }
+  return candidates_.front();
+}
+
+GraphCache::Turn GraphCache::next(const batch::DecodeShape& shape) {
+  const auto own = find(shape);
+  if (own != recorded_.end()) {
+    recorded_.splice(recorded_.begin(), recorded_, own);
+    return {Way::kReplay, shape};
+  }
+  Candidate& wish = candidate(shape);
+  ++wish.uses;
+  const auto cover = narrowest_cover(shape);
+  if (cover != recorded_.end() && (wish.uses < kUsesBesideCover || limits_.max_recordings == 0)) {
+    recorded_.splice(recorded_.begin(), recorded_, cover);
+    return {Way::kReplay, recorded_.front().shape};
+  }
+  if (wish.has_run && limits_.max_recordings > 0) return {Way::kRecord, shape};
+  wish.has_run = true;
+  return {Way::kPlain, shape};
+}
+
+bool GraphCache::make_room(device::Stream& stream) {
+  if (limits_.max_recordings == 0) return false;
+  if (has_room()) return true;
+  stream.synchronize();  // a recording must not go while it runs
+  while (!has_room()) {
+    recorded_.pop_back();
+    ++counters_.dropped;
+  }
+  return true;
+}
+
+bool GraphCache::put(const batch::DecodeShape& shape, std::unique_ptr<device::Graph> graph,
+                     uint64_t bytes) {
+  if (recorded_.size() == most_recordings_) {
+    if (bytes > limits_.max_bytes - bytes_) {
+      stop_growing();
+      return false;
     }
-    entries_.push_front({shape, nullptr});
-    enqueue();
-    return;
+    bytes_ += bytes;
+    ++most_recordings_;
   }
-  entries_.splice(entries_.begin(), entries_, found);
-  Entry& entry = entries_.front();
-  if (!entry.graph) {
-    stream.begin_recording();
-    enqueue();
-    entry.graph = stream.end_recording();
-    ++num_graphs_;
-    core::log(core::LogLevel::kDebug, "recorded a decode step of ", shape.rows, " rows, ",
-              shape.table_stride, " pages a sequence, lora_rank up to ", shape.max_lora_rank, "; ",
-              num_graphs_, " recordings of at most ", kMaxGraphs);
-  }
-  stream.launch(*entry.graph);
+  candidates_.remove_if([&](const Candidate& each) { return each.shape == shape; });
+  recorded_.push_front({shape, std::move(graph)});
+  ++counters_.made;
+  return true;
+}
+
+const device::Graph& GraphCache::replay(const batch::DecodeShape& shape) {
+  ++counters_.replays;
+  return *find(shape)->graph;
 }
 
 void GraphCache::clear() {
-  entries_.clear();
-  num_graphs_ = 0;
+  counters_.dropped += recorded_.size();
+  recorded_.clear();
+}
+
+RecordingCounters GraphCache::counters() const {
+  RecordingCounters counters = counters_;
+  counters.count = static_cast<uint32_t>(recorded_.size());
+  // As the mean of those that were counted.
+  if (most_recordings_ > 0) counters.bytes = bytes_ / most_recordings_ * recorded_.size();
+  return counters;
 }
 
 }  // namespace slora::engine

@@ -71,7 +71,8 @@ bool wants_group_of_one() {
 }  // namespace
 
 std::unique_ptr<Engine> open_rank(std::shared_ptr<Model> model, EngineOptions options,
-                                  std::shared_ptr<comm::Group> group) {
+                                  std::shared_ptr<comm::Group> group,
+                                  model::LoadProgress* progress) {
   RankAnswer planned;
   planned.note(
       [&] { planned.value = static_cast<uint64_t>(Engine::planned_pages(*model, options)); });
@@ -83,12 +84,17 @@ std::unique_ptr<Engine> open_rank(std::shared_ptr<Model> model, EngineOptions op
   std::unique_ptr<Engine> engine;
   made.note([&] { engine = std::make_unique<Engine>(std::move(model), options, group); });
   agree(*group, made);
+  engine->record_at_start(progress);
   return engine;
 }
 
-std::shared_ptr<Engine> create_engine(std::shared_ptr<Model> model, const EngineOptions& options) {
-  if (model->shard.is_whole() && !wants_group_of_one())
-    return std::make_shared<Engine>(std::move(model), options);
+std::shared_ptr<Engine> create_engine(std::shared_ptr<Model> model, const EngineOptions& options,
+                                      model::LoadProgress* progress) {
+  if (model->shard.is_whole() && !wants_group_of_one()) {
+    auto engine = std::make_shared<Engine>(std::move(model), options);
+    engine->record_at_start(progress);
+    return engine;
+  }
   if (model->has_engine.exchange(true)) {
     core::fail(Status::kWrongState, "a model of ", model->shard.tp_size,
                " tensor-parallel ranks has an engine already, and runs one at a time");
@@ -107,7 +113,7 @@ std::shared_ptr<Engine> create_engine(std::shared_ptr<Model> model, const Engine
       ranks->threads.emplace_back(run_rank, model->followers[i - 1], options, groups[i]);
     own = groups[0];
   }
-  std::unique_ptr<Engine> engine = open_rank(model, options, own);
+  std::unique_ptr<Engine> engine = open_rank(model, options, own, progress);
   return {engine.release(), [held = ranks](Engine* last) mutable {
             delete last;
             held.reset();

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "slora/device/host_device.hpp"
 
 namespace slora::batch {
@@ -168,6 +170,95 @@ TEST_F(Fixture, ShapesSayHowManySegmentsAreLong) {
   const auto [few, of_few] = pack_shaped();
   EXPECT_EQ(few.long_segments, 0);
   EXPECT_EQ(of_few.num_long_segments, 0);
+}
+
+TEST(DecodeShapes, CoverWhatNeedsNoMoreOfAnything) {
+  DecodeShape wide;
+  wide.rows = 32;
+  wide.table_stride = 128;
+  wide.max_lora_rank = 64;
+  wide.lora_modules = 0b111;
+  wide.has_pieces = true;
+  wide.long_segments = 8;
+  EXPECT_TRUE(covers(wide, wide));
+  const auto changed = [&](const auto& change) {
+    DecodeShape shape = wide;
+    change(shape);
+    return shape;
+  };
+  const DecodeShape narrower[] = {
+      changed([](DecodeShape& shape) { shape.table_stride = 64; }),
+      changed([](DecodeShape& shape) { shape.max_lora_rank = 8; }),
+      changed([](DecodeShape& shape) { shape.lora_modules = 0b101; }),
+      changed([](DecodeShape& shape) { shape.has_pieces = false; }),
+      changed([](DecodeShape& shape) { shape.long_segments = 0; }),
+  };
+  for (const DecodeShape& shape : narrower) {
+    EXPECT_TRUE(covers(wide, shape));
+    EXPECT_FALSE(covers(shape, wide));
+    EXPECT_TRUE(is_narrower(shape, wide));
+    EXPECT_FALSE(is_narrower(wide, shape));
+  }
+  const DecodeShape others[] = {
+      changed([](DecodeShape& shape) { shape.rows = 28; }),  // a step costs as its rows
+      changed([](DecodeShape& shape) { shape.has_epilogue = true; }),
+      changed([](DecodeShape& shape) { shape.lora_modules = 0b1001; }),
+      changed([](DecodeShape& shape) { shape.max_lora_rank = 0; }),
+  };
+  for (const DecodeShape& shape : others) EXPECT_FALSE(covers(wide, shape));
+}
+
+TEST(DecodeShapes, OfMostTrafficCoverItAndAreEachOnce) {
+  constexpr uint32_t kModules = 0x7f;
+  const std::vector<DecodeShape> shapes = common_shapes(100, 4096, kModules);
+  for (size_t i = 0; i < shapes.size(); ++i)
+    for (size_t k = 0; k < i; ++k) EXPECT_FALSE(shapes[i] == shapes[k]) << i << ", " << k;
+  const std::vector<int32_t> kv(100, 3), none;
+  const core::LoraModule modules[1] = {};
+  std::vector<AdapterUse> uses;
+  for (uint64_t id = 1; id <= 100; ++id)
+    uses.push_back({id, 1.0f, static_cast<int32_t>(id % 64) + 1, modules, &none, nullptr, false,
+                    static_cast<uint32_t>(id) & kModules});
+  for (int32_t rows = 1; rows <= 100; ++rows) {
+    for (const int32_t adapters : {0, 1, 5, 100}) {
+      for (const size_t pages : {1, 64, 65, 100}) {
+        std::vector<RowInput> inputs;
+        for (int32_t i = 0; i < rows; ++i) {
+          const auto use = adapters == 0
+                               ? std::span<const AdapterUse>{}
+                               : std::span(uses).subspan(static_cast<size_t>(i % adapters), 1);
+          inputs.push_back(Fixture::row(i, 5, 1, std::span(kv).first(pages), use, true, false));
+        }
+        const auto shape = decode_shape(inputs, 100);
+        ASSERT_TRUE(shape);
+        EXPECT_TRUE(std::any_of(shapes.begin(), shapes.end(),
+                                [&](const DecodeShape& common) { return covers(common, *shape); }))
+            << rows << " rows, " << adapters << " adapters, " << pages << " pages";
+      }
+    }
+  }
+  // A short context has no longer ones.
+  for (const DecodeShape& shape : common_shapes(8, 20, kModules)) EXPECT_EQ(shape.table_stride, 64);
+}
+
+TEST_F(Fixture, PacksPaddingAloneForEveryCommonShape) {
+  for (const DecodeShape& shape : common_shapes(64, 128, 0x7f)) {
+    Batch batch{};
+    uint64_t bytes = 0;
+    const device::Buffer nothing;
+    ASSERT_FALSE(staging.pack_shape({}, shape, 16, 7, stream, nothing, outputs, batch, bytes));
+    const device::Buffer block(device, device::MemoryKind::kDevice, bytes);
+    ASSERT_TRUE(staging.pack_shape({}, shape, 16, 7, stream, block, outputs, batch, bytes));
+    stream.synchronize();
+    EXPECT_EQ(batch.num_rows, shape.rows);
+    for (int32_t i = 0; i < shape.rows; ++i) {
+      EXPECT_LT(batch.token_page[i], 0);
+      EXPECT_EQ(batch.row_offsets[i + 1], 0);
+      EXPECT_LT(batch.sample_rows[i].logits_row, 0);
+    }
+    for (int32_t g = 0; g < batch.lora.num_segments; ++g)
+      EXPECT_EQ(batch.lora.segment_begin[g], batch.lora.segment_end[g]);
+  }
 }
 
 TEST_F(Fixture, CutsNoPiecesOfASmallBatch) {

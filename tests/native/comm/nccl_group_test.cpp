@@ -160,6 +160,27 @@ TEST_F(NcclGroups, ADeviceThatWaitsForEverIsEndedInTime) {
   EXPECT_THROW(groups[1]->check(), core::Error);
 }
 
+TEST_F(NcclGroups, AHostThatStopsInsideItsDeviceIsEndedInTime) {
+  auto groups = make(2, 300);
+  { const Work work(groups[1].get()); }
+  {
+    const Work work(groups[0].get());
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    EXPECT_NO_THROW(groups[0]->check()) << "within the limit and what it is extended by";
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+    // Both: no collective of either would ever end.
+    EXPECT_GE(stand_in_.num_aborts, 2);
+  }
+  try {
+    groups[1]->check();
+    FAIL() << "rank 0 stood still";
+  } catch (const core::Error& failure) {
+    EXPECT_EQ(failure.status(), core::Status::kRankLost);
+    EXPECT_STREQ(failure.what(),
+                 "rank 0 of 2 has not put a step on its device within the time limit of 300 ms");
+  }
+}
+
 TEST_F(NcclGroups, ABreakageFromTheHostsAbortsTheDevices) {
   auto groups = make(3);
   const auto thrown = on_all_ranks(groups, [](Group& group) {

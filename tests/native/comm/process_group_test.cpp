@@ -29,7 +29,7 @@ std::vector<std::unique_ptr<RankProcess>> start(int32_t size, const Arguments& c
     if (const auto change = changes.find(rank); change != changes.end()) {
       for (const auto& [name, value] : change->second) arguments[name] = value;
     }
-    ranks.push_back(std::make_unique<RankProcess>(arguments));
+    ranks.push_back(std::make_unique<RankProcess>(SLORA_COMM_RANK, arguments));
   }
   return ranks;
 }
@@ -192,14 +192,14 @@ TEST(Joining, AMissingRankEndsInTimeNamingIt) {
 }
 
 TEST(Joining, NobodyListeningEndsInTime) {
-  RankProcess alone({{"address", free_address()},
-                     {"rank", "1"},
-                     {"size", "2"},
-                     {"secret", "s"},
-                     {"fingerprint", ""},
-                     {"join_limit_ms", "500"},
-                     {"time_limit_ms", "500"},
-                     {"operations", "0"}});
+  RankProcess alone(SLORA_COMM_RANK, {{"address", free_address()},
+                                      {"rank", "1"},
+                                      {"size", "2"},
+                                      {"secret", "s"},
+                                      {"fingerprint", ""},
+                                      {"join_limit_ms", "500"},
+                                      {"time_limit_ms", "500"},
+                                      {"operations", "0"}});
   const std::string line = alone.last_line(5000);
   EXPECT_EQ(line.find("-201 cannot reach rank 0 at 127.0.0.1:"), 0u) << line;
 }
@@ -229,7 +229,7 @@ TEST(Joining, StrangersDoNotKeepTheRanksFromMeeting) {
                             {"operations", "50"}};
   Arguments host = common;
   host["rank"] = "0";
-  RankProcess first(host);
+  RankProcess first(SLORA_COMM_RANK, host);
   const int web = connect_to(address);
   ASSERT_GE(web, 0);
   const std::string request(200, 'G');
@@ -239,7 +239,7 @@ TEST(Joining, StrangersDoNotKeepTheRanksFromMeeting) {
   const int silent = connect_to(address);
   Arguments guest = common;
   guest["rank"] = "1";
-  RankProcess second(guest);
+  RankProcess second(SLORA_COMM_RANK, guest);
   EXPECT_EQ(first.last_line(), "ok");
   EXPECT_EQ(second.last_line(), "ok");
   close(web);
@@ -257,14 +257,14 @@ TEST(Joining, TheSecretIsNeverSentAndRankZeroMustKnowItToo) {
   own.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.find(':') + 1))));
   ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&own), sizeof own), 0);
   ASSERT_EQ(listen(listener, 1), 0);
-  RankProcess guest({{"address", address},
-                     {"rank", "1"},
-                     {"size", "2"},
-                     {"secret", "correct horse battery"},
-                     {"fingerprint", "f"},
-                     {"join_limit_ms", "5000"},
-                     {"time_limit_ms", "500"},
-                     {"operations", "0"}});
+  RankProcess guest(SLORA_COMM_RANK, {{"address", address},
+                                      {"rank", "1"},
+                                      {"size", "2"},
+                                      {"secret", "correct horse battery"},
+                                      {"fingerprint", "f"},
+                                      {"join_limit_ms", "5000"},
+                                      {"time_limit_ms", "500"},
+                                      {"operations", "0"}});
   const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
   std::vector<uint8_t> challenge(40, 0x5a);
   std::memcpy(challenge.data(), "SLRA\1\0\0\0", 8);

@@ -1,4 +1,4 @@
-// Starts comm_rank and reads what it says.
+// Starts the program of a rank and reads what it says.
 #pragma once
 
 #include <fcntl.h>
@@ -17,11 +17,11 @@
 
 namespace slora::comm::test {
 
-// One process of comm_rank; killed when this goes.
+// One process of `program`; killed when this goes.
 class RankProcess {
  public:
-  explicit RankProcess(const std::map<std::string, std::string>& arguments) {
-    std::vector<std::string> words{SLORA_COMM_RANK};
+  RankProcess(const std::string& program, const std::map<std::string, std::string>& arguments) {
+    std::vector<std::string> words{program};
     for (const auto& [name, value] : arguments) words.push_back(name + "=" + value);
     std::vector<char*> raw;
     for (std::string& word : words) raw.push_back(word.data());
@@ -31,7 +31,7 @@ class RankProcess {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    EXPECT_EQ(posix_spawn(&pid_, SLORA_COMM_RANK, &actions, nullptr, raw.data(), environ), 0);
+    EXPECT_EQ(posix_spawn(&pid_, program.c_str(), &actions, nullptr, raw.data(), environ), 0);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
     output_ = ends[0];

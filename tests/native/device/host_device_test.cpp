@@ -85,6 +85,96 @@ struct AppendParams {
 
 void run_append(const AppendParams& params, ThreadTeam&) { params.list->push_back(params.value); }
 
+TEST(HostStream, RecordsInsteadOfRunningAndReplaysInOrderAsOftenAsAsked) {
+  const auto device = open_host(2);
+  Stream stream(device, StreamKind::kCompute);
+  std::vector<int> list;
+  const auto append = [&](int value) {
+    enqueue_host<run_append>(stream.handle(), AppendParams{&list, value});
+  };
+  append(1);
+  const std::unique_ptr<Graph> graph = stream.record([&] {
+    append(2);
+    append(3);
+  });
+  EXPECT_GT(graph->bytes(), 0u);
+  append(4);
+  stream.launch(*graph);
+  append(5);
+  stream.launch(*graph);
+  stream.synchronize();
+  EXPECT_EQ(list, (std::vector<int>{1, 4, 2, 3, 5, 2, 3}));
+}
+
+struct OwningParams {
+  std::shared_ptr<int>* owner;
+};
+
+TEST(HostStream, KeepsWhatARecordedCommandOwnsUntilGraphAndLaunchesAreGone) {
+  const auto device = open_host(1);
+  Stream stream(device, StreamKind::kCompute);
+  const auto runs = std::make_shared<int>(0);
+  const auto enqueue = [&] {
+    const OwningParams params{new std::shared_ptr<int>(runs)};
+    enqueue_host_command(
+        stream.handle(),
+        [](const void* bytes, ThreadTeam&) { ++**static_cast<const OwningParams*>(bytes)->owner; },
+        &params, sizeof params,
+        [](void* bytes) { delete static_cast<OwningParams*>(bytes)->owner; });
+  };
+  enqueue();
+  stream.synchronize();
+  EXPECT_EQ(runs.use_count(), 1);
+  std::unique_ptr<Graph> graph = stream.record(enqueue);
+  EXPECT_EQ(runs.use_count(), 2);
+  for (int i = 0; i < 100; ++i) stream.launch(*graph);
+  graph.reset();
+  stream.synchronize();
+  EXPECT_EQ(*runs, 101);
+  EXPECT_EQ(runs.use_count(), 1);
+}
+
+TEST(HostStream, GoesOnAfterARecordingThatFailed) {
+  const auto device = open_host(1);
+  Stream stream(device, StreamKind::kCompute);
+  Event event(device);
+  std::vector<int> list;
+  // Events count what was enqueued, which a replay would not.
+  EXPECT_THROW(stream.record([&] {
+    enqueue_host<run_append>(stream.handle(), AppendParams{&list, 1});
+    event.record(stream);
+  }),
+               core::Error);
+  EXPECT_THROW(stream.end_recording(), core::Error);
+  enqueue_host<run_append>(stream.handle(), AppendParams{&list, 2});
+  event.record(stream);
+  event.synchronize();
+  EXPECT_EQ(list, std::vector<int>{2});
+}
+
+void run_failure(const AppendParams& params, ThreadTeam&) {
+  core::fail(core::Status::kInternal, "command ", params.value, " failed");
+}
+
+TEST(HostStream, RunsAllOfAGraphAndTellsItsFirstFailure) {
+  const auto device = open_host(1);
+  Stream stream(device, StreamKind::kCompute);
+  std::vector<int> list;
+  const std::unique_ptr<Graph> graph = stream.record([&] {
+    enqueue_host<run_failure>(stream.handle(), AppendParams{&list, 1});
+    enqueue_host<run_append>(stream.handle(), AppendParams{&list, 2});
+    enqueue_host<run_failure>(stream.handle(), AppendParams{&list, 3});
+  });
+  stream.launch(*graph);
+  try {
+    stream.synchronize();
+    FAIL() << "the failure was lost";
+  } catch (const core::Error& failure) {
+    EXPECT_STREQ(failure.what(), "command 1 failed");
+  }
+  EXPECT_EQ(list, std::vector<int>{2});
+}
+
 TEST(HostStream, RunsCommandsInOrderAndOutlastsAFullQueue) {
   const auto device = open_host(2);
   Stream stream(device, StreamKind::kCompute);

@@ -172,11 +172,15 @@ double relative_distance(const std::vector<float>& a, const std::vector<float>& 
 //
 // bf16 keeps 8 bits, so one rounding errs by up to 2^-9. Some thirty of them follow each other in
 // two layers with random weights; the worst case seen is 0.029, and the smallest effect of an
-// adapter on its case 0.29.
-constexpr double kBf16Distance = 0.05;
+// adapter on its case 0.29. On a GPU ranks add up partial sums that are each rounded: three
+// roundings where one rank has one, so sqrt(3) times as far; the worst case seen over two ranks is
+// 0.0514.
+constexpr double kBf16Distance = 0.05, kBf16DistanceOfRanks = 0.085;
 
 TEST_P(TinyGolden, InBf16EachIsNearItsGoldenAndTheSameInMixedBatches) {
   load(SLORA_DTYPE_BF16);
+  const bool is_rounded = tests_cuda() && ranks_under_test().tp_size > 1;
+  const double most = is_rounded ? kBf16DistanceOfRanks : kBf16Distance;
   std::vector<Request> requests;
   std::vector<Completion> alone;
   const auto base = model::TensorSet::open_file(golden_folder("") + "/golden.safetensors");
@@ -193,7 +197,7 @@ TEST_P(TinyGolden, InBf16EachIsNearItsGoldenAndTheSameInMixedBatches) {
       ASSERT_GE(logits.size(), golden.size());
       const std::vector<float> last(logits.end() - static_cast<std::ptrdiff_t>(golden.size()),
                                     logits.end());
-      EXPECT_LT(relative_distance(last, golden), kBf16Distance) << tensor;
+      EXPECT_LT(relative_distance(last, golden), most) << tensor;
       // What keeps the line above from being too kind: leaving the adapter out would show.
       if (!name.empty()) {
         EXPECT_GT(relative_distance(model::to_floats(base.get(tensor)), golden), 5 * kBf16Distance);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "slora/slora.h"
+#include "support/worker_ranks.hpp"
 
 namespace slora::test {
 
@@ -21,7 +22,11 @@ inline void expect_done(int32_t status, const slora_error& error) {
 }
 
 struct ModelDeleter {
-  void operator()(slora_model* handle) const { slora_model_destroy(handle); }
+  void operator()(slora_model* handle) const {
+    slora_model_destroy(handle);
+    if (workers) workers->expect_ended();
+  }
+  std::shared_ptr<WorkerRanks> workers;
 };
 struct EngineDeleter {
   void operator()(slora_engine* handle) const { slora_engine_destroy(handle); }
@@ -39,7 +44,8 @@ inline bool tests_cuda() {
   return backend && std::strcmp(backend, "cuda") == 0;
 }
 
-// Tensor-parallel ranks of a model, as threads.
+// Tensor-parallel ranks of a model: threads, or processes where SLORA_TEST_WORKER names their
+// program.
 struct Ranks {
   uint32_t tp_size = 1;
   int32_t lora_sharding = SLORA_LORA_SHARDING_ALIGNED;
@@ -67,7 +73,9 @@ inline ModelHandle load_model(const std::string& path, int32_t dtype, int32_t nu
   options.num_threads = num_threads;
   options.tp_size = ranks.tp_size;
   options.lora_sharding = ranks.lora_sharding;
-  ModelHandle model(slora_model_load(&options, &error));
+  const std::shared_ptr<WorkerRanks> workers = WorkerRanks::start(ranks.tp_size);
+  if (workers) workers->add_to(options);
+  ModelHandle model(slora_model_load(&options, &error), ModelDeleter{workers});
   if (!model) throw AbiError(error.status, error.message);
   return model;
 }

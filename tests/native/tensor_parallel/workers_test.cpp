@@ -21,7 +21,7 @@ class Workers : public testing::Test {
     arguments.emplace("secret", "open sesame");
     arguments.emplace("rank", std::to_string(tp_rank));
     arguments.emplace("limit_ms", "2000");
-    workers_.push_back(std::make_unique<RankProcess>(arguments));
+    workers_.push_back(std::make_unique<RankProcess>(SLORA_TP_WORKER, arguments));
   }
 
   // Null with error_ where that fails.

@@ -36,8 +36,8 @@ internal sealed record Card
     /// What LoRA costs a layer beside the reading of its adapters, for each of its two pairs of kernels in attention.
     public required double LoraPairMicroseconds { get; init; }
 
-    /// Time of LoRA over the reading of its adapters.
-    public required double LoraRatio { get; init; }
+    /// Rows of a decode step, and the time of LoRA over the reading of its adapters.
+    public required IReadOnlyDictionary<int, double> LoraRatio { get; init; }
 
     /// Bytes that the elementwise kernels of a layer move for each token and hidden channel of a prefill.
     public required double ElementwiseBytes { get; init; }
@@ -61,6 +61,12 @@ internal sealed record Link
 {
     public required string Name { get; init; }
 
+    /// Ways to send; a collective goes the one that is fastest for its size, as NCCL's short and long protocols.
+    public required IReadOnlyList<LinkProtocol> Protocols { get; init; }
+}
+
+internal sealed record LinkProtocol
+{
     /// What a rank can send in a collective, one direction.
     public required double BytesPerSecond { get; init; }
 

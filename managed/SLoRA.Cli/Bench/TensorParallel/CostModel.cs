@@ -33,13 +33,13 @@ internal sealed class CostModel(Card card, TpShape shape)
     {
         var weights = Bf16 * ((shape.NumLayers * shape.LayerWeights(ranks)) + shape.HeadWeights(ranks));
         var kv = Bf16 * (double)rows * context * shape.KvElementsPerToken(ranks);
-        var compute = (weights * MatmulRatio(rows) / card.MemoryBytesPerSecond)
+        var compute = (weights * AtRows(card.DecodeMatmulRatio, rows) / card.MemoryBytesPerSecond)
             + (kv * card.DecodeAttentionRatio / card.MemoryBytesPerSecond)
             + (shape.NumLayers * card.LayerMicroseconds * Micro);
         if (lora.LoraRanks.Count > 0)
         {
             var bytes = lora.LoraRanks.Sum(rank => AdapterBytes(ranks, rank, lora.Sharding));
-            compute += (bytes * card.LoraRatio / card.MemoryBytesPerSecond) + (shape.NumLayers * 2 * card.LoraPairMicroseconds * Micro);
+            compute += (bytes * AtRows(card.LoraRatio, rows) / card.MemoryBytesPerSecond) + (shape.NumLayers * 2 * card.LoraPairMicroseconds * Micro);
         }
 
         return new StepTime(compute, Collectives(ranks, new TpStep(rows, rows, Bf16), lora, 1));
@@ -73,9 +73,9 @@ internal sealed class CostModel(Card card, TpShape shape)
         return Bf16 * loraRank * shape.NumLayers * elements;
     }
 
-    private double MatmulRatio(int rows)
+    private static double AtRows(IReadOnlyDictionary<int, double> measured, int rows)
     {
-        var points = card.DecodeMatmulRatio.OrderBy(point => point.Key).ToArray();
+        var points = measured.OrderBy(point => point.Key).ToArray();
         for (var i = 1; i < points.Length; i++)
         {
             var (left, right) = (points[i - 1], points[i]);
@@ -104,8 +104,9 @@ internal sealed class CostModel(Card card, TpShape shape)
             all.AddRange(TpTraffic.Lora(shape, ranks, lora.Sharding, 1, rankTokens, TpTraffic.Qkv | TpTraffic.O));
         }
 
-        return all.Sum(collective => (collective.Calls * Latency(ranks)) + (collective.SentBytes(ranks) / card.Link.BytesPerSecond));
+        return all.Sum(collective => card.Link.Protocols.Min(protocol =>
+            (collective.Calls * Latency(protocol, ranks)) + (collective.SentBytes(ranks) / protocol.BytesPerSecond)));
     }
 
-    private double Latency(int ranks) => (card.Link.LatencyMicroseconds + (card.Link.HopMicroseconds * (ranks - 1))) * Micro;
+    private static double Latency(LinkProtocol protocol, int ranks) => (protocol.LatencyMicroseconds + (protocol.HopMicroseconds * (ranks - 1))) * Micro;
 }

@@ -1,6 +1,8 @@
 // CommApi over NCCL. Communicators do not block, so every call may answer "in progress"; then we
 // look until it is done, the time limit is over or someone aborts. NCCL lets one thread at a time
-// use a communicator, and abort frees it: one lock a communicator, never held while waiting.
+// use a communicator, and abort frees it: one lock a communicator, never held while waiting. An
+// abort waits until every graph with the communicator's kernels is gone, so it holds no lock
+// either: who would use the communicator meets none, gives up and destroys its graphs.
 #include "src/cuda/nccl_comm.hpp"
 
 #include <cuda_runtime.h>
@@ -12,6 +14,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 
 #include "slora/core/status.hpp"
 #include "src/cuda/cuda_context.hpp"
@@ -162,11 +165,14 @@ int32_t await_ready(void* handle, ApiError* error) {
 
 void abort(void* handle) {
   Comm& comm = *static_cast<Comm*>(handle);
-  const std::lock_guard<std::mutex> lock(comm.mutex);
-  if (!comm.comm) return;
+  NcclComm aborted = nullptr;
+  {
+    const std::lock_guard<std::mutex> lock(comm.mutex);
+    std::swap(aborted, comm.comm);
+  }
+  if (!aborted) return;
   cudaSetDevice(comm.device_idx);
-  comm.nccl->comm_abort(comm.comm);
-  comm.comm = nullptr;
+  comm.nccl->comm_abort(aborted);
 }
 
 void destroy(void* handle) {

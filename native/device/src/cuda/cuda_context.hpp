@@ -42,8 +42,16 @@ struct CudaEvent {
   cudaEvent_t event = nullptr;
 };
 
+struct CudaGraph {
+  cudaGraphExec_t executable = nullptr;
+  uint64_t bytes = 0;
+};
+
 inline cudaStream_t raw(void* stream) { return static_cast<CudaStream*>(stream)->stream; }
 inline CudaDevice& device_of(void* stream) { return *static_cast<CudaStream*>(stream)->device; }
+
+// This process has opened more than one device, as ranks that are threads do.
+bool has_several_devices();
 
 // The core::Status value of a CUDA error: kOutOfMemory, kDeviceLost, kBackend. Logs nothing.
 int32_t status_of(cudaError_t error);

@@ -1,4 +1,5 @@
 // The device table over the CUDA runtime. Every call is checked; nothing here ends the process.
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -10,6 +11,9 @@ namespace slora::device::cuda {
 namespace {
 
 using core::Status;
+
+// Bit i: device i has been opened; those past the 64th share a bit.
+std::atomic<uint64_t> opened_devices{0};
 
 int32_t answer(ApiError* error, Status status, const char* what, const char* why) {
   if (error) std::snprintf(error->message, sizeof error->message, "%s: %s", what, why);
@@ -53,6 +57,7 @@ int32_t open(int32_t device_idx, int32_t, void** out_device, ApiError* error) {
   auto* device = new (std::nothrow) CudaDevice;
   if (!device) return answer(error, Status::kOutOfMemory, "open", "out of host memory");
   device->device_idx = device_idx;
+  opened_devices |= uint64_t{1} << (device_idx % 64);
   cudaDeviceProp properties{};
   int32_t status = select(*device, error);
   if (!status)
@@ -240,30 +245,52 @@ int32_t graph_begin(void* stream, ApiError* error) {
                "cudaStreamBeginCapture", error);
 }
 
+uint64_t free_bytes() {
+  size_t free = 0, total = 0;
+  return cudaMemGetInfo(&free, &total) == cudaSuccess ? free : 0;
+}
+
+// A recording that does not fit is no failure of the calls that follow it.
+int32_t refuse_graph(cudaError_t result, const char* what, ApiError* error) {
+  cudaGetLastError();
+  return check(result, what, error);
+}
+
 int32_t graph_end(void* stream, void** out_graph, ApiError* error) {
   cudaGraph_t graph = nullptr;
-  if (const int32_t status =
-          check(cudaStreamEndCapture(raw(stream), &graph), "cudaStreamEndCapture", error))
-    return status;
+  if (const cudaError_t result = cudaStreamEndCapture(raw(stream), &graph); result != cudaSuccess)
+    return refuse_graph(result, "cudaStreamEndCapture", error);
+  const uint64_t before = free_bytes();
   cudaGraphExec_t executable = nullptr;
-  const cudaError_t result = cudaGraphInstantiateWithFlags(&executable, graph, 0);
+  cudaError_t result = cudaGraphInstantiateWithFlags(&executable, graph, 0);
   cudaGraphDestroy(graph);
-  if (result != cudaSuccess) return check(result, "cudaGraphInstantiate", error);
-  if (const int32_t status =
-          check(cudaGraphUpload(executable, raw(stream)), "cudaGraphUpload", error)) {
+  if (result != cudaSuccess) return refuse_graph(result, "cudaGraphInstantiate", error);
+  result = cudaGraphUpload(executable, raw(stream));
+  auto* made = result == cudaSuccess ? new (std::nothrow) CudaGraph : nullptr;
+  if (!made) {
     cudaGraphExecDestroy(executable);
-    return status;
+    if (result != cudaSuccess) return refuse_graph(result, "cudaGraphUpload", error);
+    return answer(error, Status::kOutOfMemory, "graph_end", "out of host memory");
   }
-  *out_graph = executable;
+  made->executable = executable;
+  // The driver takes memory in chunks that several graphs share, so only sums mean something.
+  const uint64_t after = free_bytes();
+  made->bytes = before > after ? before - after : 0;
+  *out_graph = made;
   return 0;
 }
 
 int32_t graph_launch(void* graph, void* stream, ApiError* error) {
-  return check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), raw(stream)), "cudaGraphLaunch",
-               error);
+  return check(cudaGraphLaunch(static_cast<CudaGraph*>(graph)->executable, raw(stream)),
+               "cudaGraphLaunch", error);
 }
 
-void graph_destroy(void* graph) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)); }
+void graph_destroy(void* graph) {
+  cudaGraphExecDestroy(static_cast<CudaGraph*>(graph)->executable);
+  delete static_cast<CudaGraph*>(graph);
+}
+
+uint64_t graph_bytes(void* graph) { return static_cast<CudaGraph*>(graph)->bytes; }
 
 constexpr DeviceApi make_table() {
   DeviceApi api{};
@@ -290,10 +317,16 @@ constexpr DeviceApi make_table() {
   api.graph_launch = graph_launch;
   api.graph_destroy = graph_destroy;
   api.copy_pages = copy_pages;
+  api.graph_bytes = graph_bytes;
   return api;
 }
 
 }  // namespace
+
+bool has_several_devices() {
+  const uint64_t devices = opened_devices.load();
+  return (devices & (devices - 1)) != 0;
+}
 
 int32_t status_of(cudaError_t error) {
   switch (error) {

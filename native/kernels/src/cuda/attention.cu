@@ -132,11 +132,14 @@ int32_t attention(void* stream, const AttentionParams* params) {
     return kUnsupported;
   }
   if (!fits_tensor_cores(*params)) return launch_attention_plain(stream, *params);
-  if (params->max_row_tokens == 1) return launch_attention_decode(stream, *params);
-  // A lone row may be of any length; among several, those of one token are another launch.
-  if (params->num_rows == 1) return launch_attention_prefill(stream, *params, 1);
-  const int32_t status = launch_attention_prefill(stream, *params, 2);
-  return status == kOk ? launch_attention_decode(stream, *params) : status;
+  if (params->max_row_tokens == 1) return launch_attention_decode(stream, *params, false);
+  // A lone row may be of any length. Among several, those of one token are another launch, which
+  // begins as soon as the first has all its blocks on the card.
+  bool opens_decode = params->num_rows > 1;
+  const int32_t status =
+      launch_attention_prefill(stream, *params, opens_decode ? 2 : 1, opens_decode);
+  if (status != kOk || params->num_rows == 1) return status;
+  return launch_attention_decode(stream, *params, opens_decode);
 }
 
 uint64_t attention_workspace_bytes(int64_t num_tokens, int32_t num_heads, int32_t head_size) {

@@ -30,6 +30,7 @@ struct Splits {
   int32_t heads_a_block;
   int32_t min_chunks;  // of a split: one a warp
   bool is_by_token;    // partial results are indexed by token, else by row: whichever are fewer
+  bool is_beside;      // the launch before is the prefill's, which has seen all inputs come
   float2* stats;       // (max, sum) of [row, head, split]
   float* partial;      // [row, head, split, D]
 
@@ -140,14 +141,18 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   const bool is_cluster =
       kIsSplit && splits.is_cluster && context.position >= 0 && context.num_splits > 1;
   if (is_cluster) cluster_arrive();
-  wait_for_inputs();
+  if (!splits.is_beside) wait_for_inputs();
+  // Whoever waits for this launch waits for the one beside it too.
+  const auto leave = [&] {
+    if (splits.is_beside) leave_idle();
+  };
   if (!is_active) {
     // The cluster's barriers want all of its blocks.
     if (is_cluster) {
       cluster_wait();
       cluster_sync();
     }
-    return;
+    return leave();
   }
 
   // ---- queries: head g of each tile, pieces 4 j + c
@@ -378,7 +383,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
       *reinterpret_cast<float4*>(splits.partial + slot * d + e) = value;
     }
   }
-  if (!is_cluster) return;
+  if (!is_cluster) return leave();
 
   // ---- the cluster's sum, in the order of the splits; each block some of the heads
   cluster_sync();  // every block's parts have come
@@ -407,6 +412,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
     *reinterpret_cast<uint2*>(static_cast<T*>(params.out) +
                               (token * params.num_heads + first_head + head) * d + e) = out;
   }
+  leave();
 }
 
 // Semantics  the splits' partial results of (row, head) made one, in the order of the splits
@@ -456,7 +462,7 @@ int64_t max_context_of(const AttentionParams& params) {
 // Splits so that the card is full once, from bounds only. Up to a cluster's size they need no
 // second kernel; more are only worth it where a context is long.
 Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_block,
-                   int64_t blocks, int32_t warps, int32_t blocks_an_sm) {
+                   int64_t blocks, int32_t warps, int32_t blocks_an_sm, bool is_beside) {
   const device::cuda::CudaDevice& device = device_of(stream);
   const int64_t slots = int64_t{device.sm_count} * blocks_an_sm;
   const int64_t context = max_context_of(params);
@@ -475,6 +481,7 @@ Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_
   splits.is_cluster = is_cluster;
   splits.heads_a_block = heads_a_block;
   splits.min_chunks = warps;
+  splits.is_beside = is_beside;
   splits.is_by_token = params.num_tokens < params.num_rows;
   const int64_t partials = heads * count;
   splits.stats = static_cast<float2*>(params.workspace);
@@ -511,14 +518,14 @@ int32_t launch_decode(void* stream, const AttentionParams& params, const Splits&
 }
 
 template <typename T, int kD, int kHeadTiles>
-int32_t launch_decode(void* stream, const AttentionParams& params) {
+int32_t launch_decode(void* stream, const AttentionParams& params, bool is_beside) {
   const int64_t group = params.num_heads / params.num_kv_heads;
   const auto heads_a_block = static_cast<int32_t>(std::min<int64_t>(group, 8 * kHeadTiles));
   const int64_t heads_of_blocks = params.num_kv_heads * ceil_div(group, heads_a_block);
   const int64_t blocks = params.num_rows * heads_of_blocks;
   const auto plan = [&](int32_t warps) {
     return plan_splits(stream, params, heads_a_block, blocks, warps,
-                       blocks_an_sm(kD, kHeadTiles, warps));
+                       blocks_an_sm(kD, kHeadTiles, warps), is_beside);
   };
   if constexpr (kD <= 128 && kHeadTiles == 1) {
     if (blocks * kMaxCluster <= device_of(stream).sm_count)
@@ -531,26 +538,27 @@ int32_t launch_decode(void* stream, const AttentionParams& params) {
 }
 
 template <typename T, int kD>
-int32_t launch_decode(void* stream, const AttentionParams& params) {
+int32_t launch_decode(void* stream, const AttentionParams& params, bool is_beside) {
   // At 256 elements two tiles of heads do not fit the registers: larger groups read K and V again.
   if constexpr (kD <= 128) {
-    if (params.num_heads / params.num_kv_heads > 8) return launch_decode<T, kD, 2>(stream, params);
+    if (params.num_heads / params.num_kv_heads > 8)
+      return launch_decode<T, kD, 2>(stream, params, is_beside);
   }
-  return launch_decode<T, kD, 1>(stream, params);
+  return launch_decode<T, kD, 1>(stream, params, is_beside);
 }
 
 template <typename T>
-int32_t launch_decode(void* stream, const AttentionParams& params) {
-  if (params.head_size <= 64) return launch_decode<T, 64>(stream, params);
-  if (params.head_size <= 128) return launch_decode<T, 128>(stream, params);
-  return launch_decode<T, 256>(stream, params);
+int32_t launch_decode(void* stream, const AttentionParams& params, bool is_beside) {
+  if (params.head_size <= 64) return launch_decode<T, 64>(stream, params, is_beside);
+  if (params.head_size <= 128) return launch_decode<T, 128>(stream, params, is_beside);
+  return launch_decode<T, 256>(stream, params, is_beside);
 }
 
 }  // namespace
 
-int32_t launch_attention_decode(void* stream, const AttentionParams& params) {
-  if (params.page_dtype == DType::kBF16) return launch_decode<bf16>(stream, params);
-  return launch_decode<__half>(stream, params);
+int32_t launch_attention_decode(void* stream, const AttentionParams& params, bool is_beside) {
+  if (params.page_dtype == DType::kBF16) return launch_decode<bf16>(stream, params, is_beside);
+  return launch_decode<__half>(stream, params, is_beside);
 }
 
 }  // namespace slora::kernels::cuda

@@ -96,6 +96,13 @@ __device__ __forceinline__ void allow_next() {
 #endif
 }
 
+// What a block without work does instead of wait_for_inputs(). A launch may not end before the one
+// before it, or the next would not wait for that; one waiting block sees to it, and the others make
+// room at once.
+__device__ __forceinline__ void leave_idle() {
+  if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) wait_for_inputs();
+}
+
 // Launches `kernel` so that it may begin before the kernel before it has ended (see above).
 // cluster > 1: that many blocks along x form a cluster (compute capability 9.0 only).
 template <typename... KernelArgs, typename... Args>
@@ -130,7 +137,8 @@ int32_t launch(void* stream, void (*kernel)(KernelArgs...), dim3 grid, dim3 bloc
   return launch(stream, kernel, grid, block, shared_bytes, 1, args...);
 }
 
-// Asks for a block's dynamic shared memory. The 48 KiB that need no asking hold static memory too.
+// Asks for a block's dynamic shared memory, at each launch: it holds for the current device alone,
+// and the ranks of one process have several. The 48 KiB that need no asking hold static memory too.
 template <typename Kernel>
 int32_t allow_shared(Kernel* kernel, size_t bytes) {
   if (bytes <= 24 * 1024) return kOk;

@@ -2,9 +2,8 @@
 // loop.
 #include <algorithm>
 #include <array>
-#include <map>
-#include <mutex>
 
+#include "src/cuda/blas_plans.cuh"
 #include "src/cuda/common.cuh"
 #include "src/cuda/cuda_kernels.hpp"
 #include "src/cuda/gemm_decode.cuh"
@@ -20,79 +19,60 @@ cudaDataType_t blas_type(DType dtype) {
   return dtype == DType::kF32 ? CUDA_R_32F : dtype == DType::kBF16 ? CUDA_R_16BF : CUDA_R_16F;
 }
 
-// Algorithms by shape: asking the heuristics costs tens of microseconds.
-class BlasPlans {
- public:
-  using Key = std::array<int64_t, 8>;
+using Key = std::array<int64_t, 8>;
 
-  struct Plan {
-    cublasLtMatmulDesc_t matmul = nullptr;
-    cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
-    cublasLtMatmulAlgo_t algorithm{};
-    bool exists = false;
-  };
+Key key_of(cublasLtHandle_t blas, const GemmParams& params) {
+  return {reinterpret_cast<int64_t>(blas),
+          static_cast<int64_t>(params.weight_dtype),
+          static_cast<int64_t>(params.y_dtype),
+          params.m,
+          params.n,
+          params.k,
+          params.x_stride,
+          params.y_stride};
+}
 
-  const Plan& get(cublasLtHandle_t blas, const GemmParams& params) {
-    const Key key = {reinterpret_cast<int64_t>(blas),
-                     static_cast<int64_t>(params.weight_dtype),
-                     static_cast<int64_t>(params.y_dtype),
-                     params.m,
-                     params.n,
-                     params.k,
-                     params.x_stride,
-                     params.y_stride};
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto [it, is_new] = plans_.try_emplace(key);
-    if (is_new) it->second = make(blas, params);
-    return it->second;
+// Row-major y [M, N] = x W^T is column-major y^T [N, M] = W (as [K, N] transposed) x^T.
+BlasPlan make_plan(cublasLtHandle_t blas, const GemmParams& params) {
+  BlasPlan plan;
+  const cublasOperation_t transposed = CUBLAS_OP_T;
+  const cudaDataType_t type = blas_type(params.weight_dtype);
+  cublasLtMatmulPreference_t preference = nullptr;
+  cublasLtMatmulHeuristicResult_t found{};
+  int count = 0;
+  const uint64_t workspace = kWorkspaceBytes;
+  // CUBLAS_COMPUTE_32F: fp32 products of fp32 operands, no TF32.
+  const bool is_made =
+      cublasLtMatmulDescCreate(&plan.matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
+          CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatmulDescSetAttribute(plan.matmul, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                     sizeof transposed) == CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatrixLayoutCreate(&plan.w, type, static_cast<uint64_t>(params.k),
+                                 static_cast<uint64_t>(params.n),
+                                 params.k) == CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatrixLayoutCreate(&plan.x, type, static_cast<uint64_t>(params.k),
+                                 static_cast<uint64_t>(params.m),
+                                 params.x_stride) == CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatrixLayoutCreate(&plan.y, blas_type(params.y_dtype),
+                                 static_cast<uint64_t>(params.n), static_cast<uint64_t>(params.m),
+                                 params.y_stride) == CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                           &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS;
+  if (is_made) {
+    plan.exists =
+        cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y,
+                                       preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
+        count > 0;
+    plan.algorithm = found.algo;
   }
+  if (preference) cublasLtMatmulPreferenceDestroy(preference);
+  return plan;
+}
 
- private:
-  // Row-major y [M, N] = x W^T is column-major y^T [N, M] = W (as [K, N] transposed) x^T.
-  static Plan make(cublasLtHandle_t blas, const GemmParams& params) {
-    Plan plan;
-    const cublasOperation_t transposed = CUBLAS_OP_T;
-    const cudaDataType_t type = blas_type(params.weight_dtype);
-    cublasLtMatmulPreference_t preference = nullptr;
-    cublasLtMatmulHeuristicResult_t found{};
-    int count = 0;
-    const uint64_t workspace = kWorkspaceBytes;
-    // CUBLAS_COMPUTE_32F: fp32 products of fp32 operands, no TF32.
-    const bool is_made =
-        cublasLtMatmulDescCreate(&plan.matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
-            CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatmulDescSetAttribute(plan.matmul, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                       sizeof transposed) == CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatrixLayoutCreate(&plan.w, type, static_cast<uint64_t>(params.k),
-                                   static_cast<uint64_t>(params.n),
-                                   params.k) == CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatrixLayoutCreate(&plan.x, type, static_cast<uint64_t>(params.k),
-                                   static_cast<uint64_t>(params.m),
-                                   params.x_stride) == CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatrixLayoutCreate(&plan.y, blas_type(params.y_dtype),
-                                   static_cast<uint64_t>(params.n), static_cast<uint64_t>(params.m),
-                                   params.y_stride) == CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                             &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS;
-    if (is_made) {
-      plan.exists =
-          cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y,
-                                         preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
-          count > 0;
-      plan.algorithm = found.algo;
-    }
-    if (preference) cublasLtMatmulPreferenceDestroy(preference);
-    return plan;
-  }
-
-  std::mutex mutex_;
-  std::map<Key, Plan> plans_;  // for the life of the process, as the plugin is
-};
-
-BlasPlans& blas_plans() {
-  static BlasPlans* const plans = new BlasPlans;
-  return *plans;
+const BlasPlan& plan_of(void* stream, cublasLtHandle_t blas, const GemmParams& params) {
+  static auto* const plans = new BlasPlans<Key>;
+  return plans->get(stream, key_of(blas, params), [&] { return make_plan(blas, params); });
 }
 
 // One warp an output. For shapes that no other path takes.
@@ -141,9 +121,12 @@ int32_t gemm_any(void* stream, const GemmParams& params) {
   });
 }
 
-// Measured on an H100 (docs/benchmarks.md): from 17 rows on the library is ahead, but for long
-// sums, where it splits K through memory: K = 11008, N = 4096 takes 35 us against its 36.
-bool prefers_gemm_rows(const GemmParams& params) { return params.m <= 32 && params.k >= 8192; }
+// Measured (docs/benchmarks.md): from 17 rows on the library is ahead, but for a long sum into few
+// columns, which it splits through memory: K = 11008, N = 4096 takes 35 us against its 36 on an
+// H100. With N = 8192 or more it fills the card and is ahead again, by a tenth on an H200.
+bool prefers_gemm_rows(const GemmParams& params) {
+  return params.m <= 32 && params.k >= 8192 && params.n <= 4096;
+}
 
 }  // namespace
 
@@ -158,7 +141,7 @@ int32_t gemm(void* stream, const GemmParams* params) {
   if (can_gemm_decode(device, *params)) return gemm_decode(stream, *params);
   if (prefers_gemm_rows(*params) && can_gemm_rows(device, *params))
     return gemm_rows(stream, *params);
-  const BlasPlans::Plan& plan = blas_plans().get(device.blas, *params);
+  const BlasPlan& plan = plan_of(stream, device.blas, *params);
   if (!plan.exists) return gemm_any(stream, *params);
   const float one = 1, zero = 0;
   if (cublasLtMatmul(device.blas, plan.matmul, &one, params->w, plan.w, params->x, plan.x, &zero,

@@ -220,8 +220,7 @@ template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster, int kW
 int32_t run(void* stream, const GemmParams& params) {
   const auto kernel = gemm_decode_kernel<T, Y, kUnits, kIsTall, kCluster, kWarps>;
   constexpr size_t kSharedBytes = shared_bytes(kWarps, kIsTall);
-  static const int32_t allowed = allow_shared(kernel, kSharedBytes);
-  if (allowed) return allowed;
+  if (const int32_t status = allow_shared(kernel, kSharedBytes)) return status;
   const int64_t runs = params.n / kBlockRows;
   const int64_t blocks = std::min<int64_t>(runs, device_of(stream).sm_count / kCluster);
   return launch(stream, kernel, dim3(static_cast<unsigned>(blocks * kCluster)), dim3(kWarps * 32),

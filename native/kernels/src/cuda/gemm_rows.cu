@@ -274,8 +274,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_rows_kernel(GemmParams param
 template <typename T, typename Y, int kM>
 int32_t run(void* stream, const GemmParams& params) {
   const auto kernel = gemm_rows_kernel<T, Y, kM>;
-  static const int32_t allowed = allow_shared(kernel, Shape<kM>::kSharedBytes);
-  if (allowed) return allowed;
+  if (const int32_t status = allow_shared(kernel, Shape<kM>::kSharedBytes)) return status;
   const int64_t clusters =
       std::min<int64_t>(params.n / kBlockRows, device_of(stream).sm_count / kCluster);
   return launch(stream, kernel, dim3(static_cast<unsigned>(clusters * kCluster)), dim3(kThreads),

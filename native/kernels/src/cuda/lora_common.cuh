@@ -121,13 +121,6 @@ __device__ __forceinline__ void begin_beside_pieces(const LoraBatch& batch) {
   allow_next();
 }
 
-// What a block without work does instead of wait_for_inputs(). A launch may not end before the one
-// before it, or the next would not wait for that; one waiting block sees to it, and the others make
-// room at once.
-__device__ __forceinline__ void leave_idle() {
-  if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) wait_for_inputs();
-}
-
 // ---- where rows of A and B lie
 
 // One run of rows of an adapter, as a kernel reads it. Rows are at most a page long here.

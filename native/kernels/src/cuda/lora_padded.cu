@@ -4,9 +4,8 @@
 //
 // The intermediate stays in the scratch between the shrink and the expand that follows it.
 #include <array>
-#include <map>
-#include <mutex>
 
+#include "src/cuda/blas_plans.cuh"
 #include "src/cuda/lora_common.cuh"
 
 namespace slora::kernels::cuda {
@@ -88,82 +87,67 @@ struct Product {
   bool is_w_transposed;  // w is [n, k] a batch, else [k, n]
 };
 
-class BatchedPlans {
- public:
-  struct Plan {
-    cublasLtMatmulDesc_t matmul = nullptr;
-    cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
-    cublasLtMatmulAlgo_t algorithm{};
-    bool exists = false;
-  };
+using Key = std::array<int64_t, 7>;
 
-  const Plan& get(cublasLtHandle_t blas, const Product& product) {
-    const std::array<int64_t, 7> key = {reinterpret_cast<int64_t>(blas),
-                                        static_cast<int64_t>(product.dtype),
-                                        product.batches,
-                                        product.m,
-                                        product.n,
-                                        product.k,
-                                        product.is_w_transposed};
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto [it, is_new] = plans_.try_emplace(key);
-    if (is_new) it->second = make(blas, product);
-    return it->second;
+Key key_of(cublasLtHandle_t blas, const Product& product) {
+  return {reinterpret_cast<int64_t>(blas),
+          static_cast<int64_t>(product.dtype),
+          product.batches,
+          product.m,
+          product.n,
+          product.k,
+          product.is_w_transposed};
+}
+
+bool layout(cublasLtMatrixLayout_t* out, cudaDataType_t type, int64_t rows, int64_t columns,
+            int64_t batches) {
+  const auto count = static_cast<int32_t>(batches);
+  const int64_t stride = rows * columns;
+  return cublasLtMatrixLayoutCreate(out, type, static_cast<uint64_t>(rows),
+                                    static_cast<uint64_t>(columns),
+                                    rows) == CUBLAS_STATUS_SUCCESS &&
+         cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                          sizeof count) == CUBLAS_STATUS_SUCCESS &&
+         cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                          &stride, sizeof stride) == CUBLAS_STATUS_SUCCESS;
+}
+
+// Row-major y [m, n] = x w is column-major y^T [n, m] = w^T x^T.
+BlasPlan make_plan(cublasLtHandle_t blas, const Product& product) {
+  BlasPlan plan;
+  const cudaDataType_t type = product.dtype == DType::kF32    ? CUDA_R_32F
+                              : product.dtype == DType::kBF16 ? CUDA_R_16BF
+                                                              : CUDA_R_16F;
+  const cublasOperation_t of_w = product.is_w_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+  cublasLtMatmulPreference_t preference = nullptr;
+  cublasLtMatmulHeuristicResult_t found{};
+  int count = 0;
+  const bool is_made =
+      cublasLtMatmulDescCreate(&plan.matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
+          CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatmulDescSetAttribute(plan.matmul, CUBLASLT_MATMUL_DESC_TRANSA, &of_w,
+                                     sizeof of_w) == CUBLAS_STATUS_SUCCESS &&
+      (product.is_w_transposed ? layout(&plan.w, type, product.k, product.n, product.batches)
+                               : layout(&plan.w, type, product.n, product.k, product.batches)) &&
+      layout(&plan.x, type, product.k, product.m, product.batches) &&
+      layout(&plan.y, type, product.n, product.m, product.batches) &&
+      cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS;
+  if (is_made) {
+    plan.exists =
+        cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y,
+                                       preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
+        count > 0;
+    plan.algorithm = found.algo;
   }
-
- private:
-  static bool layout(cublasLtMatrixLayout_t* out, cudaDataType_t type, int64_t rows,
-                     int64_t columns, int64_t batches) {
-    const auto count = static_cast<int32_t>(batches);
-    const int64_t stride = rows * columns;
-    return cublasLtMatrixLayoutCreate(out, type, static_cast<uint64_t>(rows),
-                                      static_cast<uint64_t>(columns),
-                                      rows) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
-                                            sizeof count) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
-                                            &stride, sizeof stride) == CUBLAS_STATUS_SUCCESS;
-  }
-
-  // Row-major y [m, n] = x w is column-major y^T [n, m] = w^T x^T.
-  static Plan make(cublasLtHandle_t blas, const Product& product) {
-    Plan plan;
-    const cudaDataType_t type = product.dtype == DType::kF32    ? CUDA_R_32F
-                                : product.dtype == DType::kBF16 ? CUDA_R_16BF
-                                                                : CUDA_R_16F;
-    const cublasOperation_t of_w = product.is_w_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasLtMatmulPreference_t preference = nullptr;
-    cublasLtMatmulHeuristicResult_t found{};
-    int count = 0;
-    const bool is_made =
-        cublasLtMatmulDescCreate(&plan.matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
-            CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatmulDescSetAttribute(plan.matmul, CUBLASLT_MATMUL_DESC_TRANSA, &of_w,
-                                       sizeof of_w) == CUBLAS_STATUS_SUCCESS &&
-        (product.is_w_transposed ? layout(&plan.w, type, product.k, product.n, product.batches)
-                                 : layout(&plan.w, type, product.n, product.k, product.batches)) &&
-        layout(&plan.x, type, product.k, product.m, product.batches) &&
-        layout(&plan.y, type, product.n, product.m, product.batches) &&
-        cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS;
-    if (is_made) {
-      plan.exists =
-          cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y,
-                                         preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
-          count > 0;
-      plan.algorithm = found.algo;
-    }
-    if (preference) cublasLtMatmulPreferenceDestroy(preference);
-    return plan;
-  }
-
-  std::mutex mutex_;
-  std::map<std::array<int64_t, 7>, Plan> plans_;  // for the life of the process
-};
+  if (preference) cublasLtMatmulPreferenceDestroy(preference);
+  return plan;
+}
 
 int32_t multiply(void* stream, const Product& product, const void* x, const void* w, void* y) {
-  static BatchedPlans* const plans = new BatchedPlans;
+  static auto* const plans = new BlasPlans<Key>;
   cublasLtHandle_t blas = device_of(stream).blas;
-  const BatchedPlans::Plan& plan = plans->get(blas, product);
+  const BlasPlan& plan =
+      plans->get(stream, key_of(blas, product), [&] { return make_plan(blas, product); });
   if (!plan.exists) return kUnsupported;
   const float one = 1, zero = 0;
   if (cublasLtMatmul(blas, plan.matmul, &one, w, plan.w, x, plan.x, &zero, y, plan.y, y, plan.y,

@@ -20,6 +20,7 @@ void write_page_row(const float* x, int64_t n, DType page_dtype, uint8_t* page, 
 }
 
 void rotate_token(const RopeKvParams& params, int32_t t, float* rotated) {
+  if (params.token_page[t] < 0) return;  // padding
   const int64_t d = params.head_size;
   const int64_t half = params.rotary_size / 2;
   const int32_t position = params.token_position[t];

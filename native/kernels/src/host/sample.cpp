@@ -60,6 +60,7 @@ void write_top(const float* logits, int64_t vocab_size, int32_t n, float log_nor
 
 void sample_row(const SampleParams& params, int32_t row_idx) {
   const SampleRow& row = params.rows[row_idx];
+  if (row.logits_row < 0) return;  // padding
   const SampleScratch scratch = scratch_of(params, row_idx);
   const float* raw = params.logits + row.logits_row * params.vocab_size;
   const int32_t token = choose_token(params, row, scratch);

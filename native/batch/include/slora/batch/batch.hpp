@@ -108,6 +108,25 @@ inline constexpr int32_t kLeastPieceTokens = 32;
 // and want no logits have one.
 std::optional<DecodeShape> decode_shape(std::span<const RowInput> rows, int32_t max_rows);
 
+// Whether a step recorded for `wide` serves batches of `shape` too: of as many rows, with room for
+// all else. Base steps and those with adapters do not serve each other.
+bool covers(const DecodeShape& wide, const DecodeShape& shape);
+
+// Of two shapes that cover the same, the one whose step costs less.
+bool is_narrower(const DecodeShape& a, const DecodeShape& b);
+
+// The largest lora_rank of common_shapes().
+inline constexpr int32_t kMostCommonRank = 64;
+
+// The shapes that most traffic has, the commonest first: every step of the ladder of rows, contexts
+// of up to 128 pages (or `max_pages`), the base alone and adapters of `lora_modules` with ranks of
+// up to 16 and 64. Other adapters are covered by those, if their ranks are.
+std::vector<DecodeShape> common_shapes(int32_t max_rows, int32_t max_pages, uint32_t lora_modules);
+
+// Room for a block that holds any batch of any shape of up to so many rows, pages a sequence and
+// kMostCommonRank is measured with this one.
+DecodeShape widest_shape(int32_t max_rows, int32_t max_pages, uint32_t lora_modules);
+
 // The pinned block a batch is packed into and its twin on the device. Grows, never shrinks; a step
 // in flight owns its block, so growing never touches memory that a copy reads.
 class BatchStaging {

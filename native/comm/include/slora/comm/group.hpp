@@ -52,6 +52,13 @@ class Group {
   // time limit also where the device itself would wait for a lost rank for ever.
   virtual void synchronize(device::Event& event);
 
+  // Around what a step enqueues (Work). In between the host may stop inside one of the device's own
+  // calls, where no operation of the group ends it: loading code waits until the device is idle,
+  // for one. If the end does not come within the time limit the group breaks, which ends the
+  // collectives that such a call waits for.
+  virtual void begin_work() noexcept {}
+  virtual void end_work() noexcept {}
+
   // ---- between the hosts: blocking, at most for the time limit
 
   virtual void barrier() = 0;
@@ -70,6 +77,22 @@ class Group {
   virtual void abort(const std::string& reason) noexcept = 0;
   // Throws kRankLost naming the rank if the group is broken; costs no round trip. Any thread.
   virtual void check() = 0;
+};
+
+// One step's enqueueing; `group` may be null.
+class Work {
+ public:
+  explicit Work(Group* group) : group_(group) {
+    if (group_) group_->begin_work();
+  }
+  ~Work() {
+    if (group_) group_->end_work();
+  }
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+
+ private:
+  Group* const group_;
 };
 
 }  // namespace slora::comm

@@ -40,6 +40,8 @@ class RecordingGroup final : public Group {
   void all_gather(void* stream, const void* send, void* recv, uint64_t bytes) override;
   void broadcast(void* stream, void* data, uint64_t bytes, int32_t root) override;
   void synchronize(device::Event& event) override { inner_->synchronize(event); }
+  void begin_work() noexcept override { inner_->begin_work(); }
+  void end_work() noexcept override { inner_->end_work(); }
   void barrier() override;
   void broadcast_message(std::vector<uint8_t>& message, int32_t root) override;
   void await_message(std::vector<uint8_t>& message, int32_t root) override;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "slora/device/device_api.hpp"
@@ -61,6 +62,7 @@ class Graph {
   Graph& operator=(const Graph&) = delete;
 
   void* handle() const { return handle_; }
+  uint64_t bytes() const { return device_->api().graph_bytes(handle_); }
 
  private:
   std::shared_ptr<Device> device_;
@@ -85,6 +87,8 @@ class Stream {
   // What is enqueued between the two is recorded and not run.
   void begin_recording();
   std::unique_ptr<Graph> end_recording();
+  // Both, around `enqueue`; if that throws, the stream goes on as if nothing had been recorded.
+  std::unique_ptr<Graph> record(const std::function<void()>& enqueue);
   void launch(const Graph& graph);
 
  private:

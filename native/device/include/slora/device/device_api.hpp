@@ -10,7 +10,7 @@
 
 namespace slora::device {
 
-inline constexpr uint32_t kDeviceApiVersion = 3;
+inline constexpr uint32_t kDeviceApiVersion = 4;
 
 struct ApiError {
   char message[512];
@@ -85,7 +85,7 @@ struct DeviceApi {
 
   // Graphs: null on a backend without them. Between begin and end, work enqueued on `stream` is
   // recorded and not run. A launch runs it on a stream as if enqueued there again, with the same
-  // parameters and addresses.
+  // parameters and addresses. Events have no place in a recording.
   int32_t (*graph_begin)(void* stream, ApiError* error) = nullptr;
   int32_t (*graph_end)(void* stream, void** out_graph, ApiError* error) = nullptr;
   int32_t (*graph_launch)(void* graph, void* stream, ApiError* error) = nullptr;
@@ -94,6 +94,10 @@ struct DeviceApi {
   // Many scattered pages at once: on CUDA by a kernel that reads pinned memory itself, where each
   // copy of its own would cost more than its bytes.
   int32_t (*copy_pages)(void* stream, const PageCopy* copy, ApiError* error) = nullptr;
+
+  // Memory that a graph holds beside what its kernels work on: on CUDA by what was free on the
+  // device before it was made and after. Null where graph_begin is.
+  uint64_t (*graph_bytes)(void* graph) = nullptr;
 };
 
 }  // namespace slora::device

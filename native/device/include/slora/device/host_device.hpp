@@ -60,9 +60,14 @@ using HostCommand = void (*)(const void* params, ThreadTeam& team);
 
 inline constexpr uint32_t kHostCommandParamsBytes = 384;
 
+// Lets go of what the params own, once the command will not run again.
+using HostRelease = void (*)(void* params);
+
 // Copies `bytes` (<= kHostCommandParamsBytes) of params into the stream's queue; waits only if the
-// queue is full.
-void enqueue_host_command(void* stream, HostCommand command, const void* params, uint32_t bytes);
+// queue is full. A stream that is being recorded keeps the command for the graph, whose launches
+// run it as often as they like.
+void enqueue_host_command(void* stream, HostCommand command, const void* params, uint32_t bytes,
+                          HostRelease release = nullptr);
 
 // The same for a plain function of typed params.
 template <auto kRun, typename Params>

@@ -28,6 +28,9 @@
 
 namespace slora::engine {
 
+// When decode steps are recorded. The values are those of enum slora_recording.
+enum class RecordingMode : int32_t { kDefault = 0, kOff = 1, kOnUse = 2, kAtStart = 3 };
+
 struct EngineOptions {
   uint32_t tokens_per_page = 0;
   uint64_t pool_bytes = 0;
@@ -40,6 +43,9 @@ struct EngineOptions {
   int32_t num_pages = 0;  // > 0: what a group's ranks have agreed on, in place of pool_bytes
   adapter::EvictionKind eviction = adapter::EvictionKind::kDefault;
   ablation::ExperimentOptions experiment;
+  RecordingMode recording = RecordingMode::kDefault;
+  uint32_t max_recordings = 0;
+  uint64_t recording_bytes = 0;
 };
 
 // The limits in force, after defaults.
@@ -60,12 +66,24 @@ struct PlanRow {
   bool wants_logits;
 };
 
+// Of recorded decode steps.
+struct RecordingCounters {
+  uint32_t count = 0;     // kept now
+  uint32_t at_start = 0;  // made before the engine was ready
+  uint64_t bytes = 0;     // device memory that they hold; of several ranks, of the one with most
+  uint64_t ns = 0;        // spent on making them
+  uint64_t made = 0;
+  uint64_t dropped = 0;
+  uint64_t replays = 0;  // steps that ran by one
+};
+
 struct PoolCounters {
   uint32_t total_pages, free_pages, kv_pages, adapter_pages, evictable_pages;
   uint32_t num_sequences, resident_adapters, host_adapters;
   uint64_t host_adapter_bytes;
   adapter::ResidencyCounters residency;
   uint64_t preemptions, steps, tokens;
+  RecordingCounters recordings;
 };
 
 struct SequenceInfo {
@@ -112,6 +130,7 @@ struct StepNeeds {
 class GraphCache;
 struct Command;
 struct PackedAdapter;
+struct RankAnswer;
 class HostBytes;
 struct ResultLayout;
 
@@ -127,6 +146,11 @@ class Engine {
   // Pages that an engine of these options would have on this rank. kInvalidArgument as the
   // constructor.
   static int32_t planned_pages(const Model& model, const EngineOptions& options);
+
+  // Before the first sequence: records the steps that most traffic has (batch::common_shapes), as
+  // far as options and memory allow, on all ranks of a group at once. `progress` (may be null)
+  // counts steps in place of bytes; kCancelled if it says stop.
+  void record_at_start(model::LoadProgress* progress);
 
   const Model& model() const { return *model_; }
   const memory::ArenaGeometry& geometry() const { return arena_.geometry(); }
@@ -208,6 +232,15 @@ class Engine {
   void launch(Step& step);
   void prepare_experiment(const Step& step, batch::Batch& batch);
   bool launch_shape(Step& step, batch::Batch& out_batch);
+  void run_shape(const batch::Batch& batch);
+  bool pack_shape(Step& step, const batch::DecodeShape& shape, batch::Batch& out_batch,
+                  uint64_t& out_bytes);
+  // False: there is no memory for it on some rank, and none has it.
+  bool try_record(const batch::DecodeShape& shape, const batch::Batch& batch);
+  void run_padding(const batch::DecodeShape& shape, batch::Batch& out_batch);
+  // How a call went on all ranks, and the largest value. False: some rank is out of memory.
+  bool have_memory(const RankAnswer& own, uint64_t& out_most) const;
+  void make_recording_room(std::span<const batch::DecodeShape> shapes);
   void sample(const batch::Batch& batch);
   void copy_results(Step& step, const batch::Batch& batch);
   void commit(Step& step);
