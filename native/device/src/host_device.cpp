@@ -1,7 +1,6 @@
 // The host backend's DeviceApi. Every function catches what it may throw: the table is C.
 #include "slora/device/host_device.hpp"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "host_memory.hpp"
 #include "host_stream.hpp"
 #include "slora/core/status.hpp"
 
@@ -91,26 +91,17 @@ int32_t host_describe(void* device, DeviceInfo* out_info, ApiError* error) {
   });
 }
 
-// Large blocks are aligned for huge pages and ask for them: weights are read front to back once a
-// step, and with 4 KiB pages a third of that bandwidth goes into address translation.
 int32_t host_memory_alloc(void*, MemoryKind, uint64_t bytes, void** out_memory, ApiError* error) {
-  constexpr uint64_t kHugePage = 2u << 20;
-  const uint64_t alignment = bytes >= kHugePage ? kHugePage : 64;
-  const uint64_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* memory =
-      rounded < bytes ? nullptr : std::aligned_alloc(alignment, rounded ? rounded : alignment);
+  void* memory = allocate_host_memory(bytes);
   if (!memory) {
     const std::string text = core::str_cat("cannot allocate ", bytes, " bytes of host memory");
     return answer(error, Status::kOutOfMemory, text.c_str());
   }
-#if defined(MADV_HUGEPAGE)
-  if (alignment == kHugePage) (void)madvise(memory, rounded, MADV_HUGEPAGE);
-#endif
   *out_memory = memory;
   return static_cast<int32_t>(Status::kOk);
 }
 
-void host_memory_free(void*, MemoryKind, void* memory) { std::free(memory); }
+void host_memory_free(void*, MemoryKind, void* memory) { free_host_memory(memory); }
 
 int32_t host_stream_create(void* device, StreamKind kind, void** out_stream, ApiError* error) {
   return guarded(error, [&] {

@@ -3,8 +3,11 @@
 #include "slora/device/host_device.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -40,6 +43,39 @@ TEST(ThreadTeam, WakesAfterSleepingAndRunsManyLoopsInARow) {
         3, [&](int32_t task_idx, int32_t) { sum.fetch_add(task_idx, std::memory_order_relaxed); });
   }
   EXPECT_EQ(sum.load(), 5000 * 3);
+}
+
+// What lies in a large block stays apart from the next one's, and the block goes back to the system
+// at once: nothing is mapped there any more.
+TEST(HostMemory, LargeBlocksAreAlignedApartAndGivenBack) {
+  const auto device = open_host(1);
+  constexpr uint64_t kHugePage = 2u << 20;
+  std::vector<uint8_t*> freed;
+  {
+    std::vector<Buffer> blocks;
+    for (const uint64_t bytes : {kHugePage, kHugePage + 1, 3 * kHugePage - 64, 5 * kHugePage}) {
+      blocks.emplace_back(device, MemoryKind::kPinned, bytes);
+      ASSERT_EQ(reinterpret_cast<uintptr_t>(blocks.back().data()) % kHugePage, 0u) << bytes;
+      std::memset(blocks.back().data(), static_cast<int>(blocks.size()), bytes);
+    }
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      const uint8_t* data = blocks[i].data();
+      for (uint64_t at = 0; at < blocks[i].bytes(); ++at) ASSERT_EQ(data[at], i + 1) << at;
+      freed.push_back(blocks[i].data());
+    }
+  }
+#if !defined(__SANITIZE_ADDRESS__)
+  for (uint8_t* memory : freed) {
+    EXPECT_EQ(msync(memory, 4096, MS_ASYNC), -1) << "still mapped";
+    EXPECT_EQ(errno, ENOMEM);
+  }
+#endif
+}
+
+TEST(HostMemory, RefusesWhatThereIsNot) {
+  const auto device = open_host(1);
+  for (const uint64_t bytes : {uint64_t{1} << 62, ~uint64_t{0}, ~uint64_t{0} - (2u << 20)})
+    EXPECT_THROW(Buffer(device, MemoryKind::kDevice, bytes), core::Error) << bytes;
 }
 
 struct AppendParams {
