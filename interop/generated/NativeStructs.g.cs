@@ -291,7 +291,9 @@ public partial struct NativeEngineOptions
     public int Recording;
     /// <summary>recorded steps kept, 1..65536; beyond it those go that were used longest ago; 0: 512</summary>
     public uint MaxRecordings;
-    /// <summary>device memory that they may hold on each rank; 0: 512 MiB</summary>
+    /// <summary>
+    /// device memory that they may hold on each rank; 0: 512 MiB, or a quarter of what is free if that is less
+    /// </summary>
     public ulong RecordingBytes;
 
     /// <summary><c>SLORA_ENGINE_OPTIONS_INIT</c>: the size of the struct, and neutral values.</summary>

@@ -40,7 +40,7 @@ run() { # name, environment and program
 
 for program in "$bin"/cuda_*_test; do run "$(basename "$program")" "$program"; done
 # Goldens of every model and adapter, in mixed batches; decode steps run from recordings.
-for program in tiny_golden_test golden_test dialects_test abi_test mixed_batch_test ablation_test; do
+for program in tiny_golden_test golden_test dialects_test abi_test mixed_batch_test recorded_steps_test ablation_test; do
   run "cuda-$program" SLORA_TEST_BACKEND=cuda "$bin/$program"
 done
 run cuda-tiny_golden_test-without-graphs SLORA_TEST_BACKEND=cuda SLORA_GRAPHS=0 "$bin/tiny_golden_test"

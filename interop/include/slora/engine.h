@@ -74,7 +74,8 @@ typedef struct slora_engine_options {
   uint64_t experiment_mean_adapter_bytes; /* split memory: of one image, >= 1 */
   int32_t recording;              /* enum slora_recording */
   uint32_t max_recordings;        /* recorded steps kept, 1..65536; beyond it those go that were used longest ago; 0: 512 */
-  uint64_t recording_bytes;       /* device memory that they may hold on each rank; 0: 512 MiB */
+  uint64_t recording_bytes;       /* device memory that they may hold on each rank; 0: 512 MiB, or a quarter of what is
+                                   * free if that is less */
 } slora_engine_options;
 #define SLORA_ENGINE_OPTIONS_INIT \
   {(uint32_t)sizeof(slora_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0, 0, 0, 0}

@@ -15,7 +15,7 @@ internal sealed class EngineArguments
     private readonly Option<int> _maxSequences = new("--max-sequences") { Description = "Most sequences at a time; 0: 256." };
     private readonly Option<string> _record = new("--record") { Description = "When decode steps are recorded as CUDA graphs; auto: at start on CUDA, off on the host.", DefaultValueFactory = _ => "auto" };
     private readonly Option<int> _maxRecordings = new("--max-recordings") { Description = "Recorded steps kept; 0: 512." };
-    private readonly Option<long> _recordingBytes = new("--recording-bytes") { Description = "Device memory that they may hold; 0: 512 MiB." };
+    private readonly Option<long> _recordingBytes = new("--recording-bytes") { Description = "Device memory that they may hold; 0: 512 MiB, or a quarter of what is free if that is less." };
     private readonly Option<bool> _strict = new("--strict") { Description = "Stop if an adapter cannot be loaded." };
 
     private readonly Option<int> _tp = new("--tp") { Description = "Tensor-parallel ranks.", DefaultValueFactory = _ => 1 };

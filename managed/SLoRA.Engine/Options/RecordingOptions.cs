@@ -14,7 +14,7 @@ public sealed class RecordingOptions
     [Range(0, 65536)]
     public int MaxRecordings { get; set; }
 
-    /// <summary>Device memory that they may hold on each rank, in bytes; 0: 512 MiB.</summary>
+    /// <summary>Device memory that they may hold on each rank, in bytes; 0: 512 MiB, or a quarter of what is free if that is less.</summary>
     [Range(0, long.MaxValue)]
     public long Bytes { get; set; }
 }

@@ -180,8 +180,14 @@ void Engine::make_recording_room(std::span<const batch::DecodeShape> shapes) {
 
 void Engine::record_at_start(model::LoadProgress* progress) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!graphs_->is_enabled() || !graphs_->limits().at_start) return;
-  if (experiment_ && !experiment_->allows_graphs()) return;
+  if (!graphs_->is_enabled() || (experiment_ && !experiment_->allows_graphs())) return;
+  if (group_) {
+    RankAnswer limit;
+    limit.value = graphs_->limits().max_bytes;
+    for (const RankAnswer& answer : agree(*group_, limit))
+      graphs_->limit_bytes(std::min(graphs_->limits().max_bytes, answer.value));
+  }
+  if (!graphs_->limits().at_start) return;
   const std::vector<batch::DecodeShape> shapes = batch::common_shapes(
       limits_.max_batch_rows, arena_.geometry().pages_for_tokens(limits_.max_context),
       all_modules(model_->modules));
@@ -205,9 +211,9 @@ void Engine::record_at_start(model::LoadProgress* progress) {
   graphs_->note_start();
   if (follows()) return;
   const RecordingCounters counters = graphs_->counters();
-  core::log(core::LogLevel::kInfo, "recorded ", num_done, " of ", shapes.size(),
-            " common decode steps at start: ", counters.bytes, " bytes of device memory, ",
-            static_cast<double>(counters.ns) * 1e-9, " s");
+  core::log(num_done < shapes.size() ? core::LogLevel::kInfo : core::LogLevel::kDebug, "recorded ",
+            num_done, " of ", shapes.size(), " common decode steps at start: ", counters.bytes,
+            " bytes of device memory, ", static_cast<double>(counters.ns) * 1e-9, " s");
 }
 
 }  // namespace slora::engine

@@ -48,7 +48,10 @@ GraphLimits graph_limits(const EngineOptions& options, const forward::Backend& b
       mode != RecordingMode::kOff && device::has_graphs(*backend.device) && !asks("0");
   limits.at_start = mode == RecordingMode::kAtStart;
   limits.max_recordings = options.max_recordings == 0 ? kDefaultRecordings : options.max_recordings;
-  limits.max_bytes = options.recording_bytes == 0 ? kDefaultBytes : options.recording_bytes;
+  limits.max_bytes = options.recording_bytes;
+  // Adapters' tables and larger buffers will want what the pool has left, too.
+  if (limits.is_enabled && limits.max_bytes == 0)
+    limits.max_bytes = std::min(kDefaultBytes, backend.device->describe().free_memory_bytes / 4);
   return limits;
 }
 

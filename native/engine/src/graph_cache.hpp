@@ -20,7 +20,8 @@ struct GraphLimits {
   uint64_t max_bytes = 0;
 };
 
-// kInvalidArgument if an option is outside its limits. SLORA_GRAPHS=0 in the environment turns
+// Of an engine that has taken its memory. kInvalidArgument if an option is outside its limits.
+// SLORA_GRAPHS=0 in the environment turns
 // recording off, SLORA_GRAPHS=1 makes it the default on the host too, for tests.
 GraphLimits graph_limits(const EngineOptions& options, const forward::Backend& backend);
 
@@ -50,6 +51,8 @@ class GraphCache {
   // Keeps a recording of `bytes`, if has_room(). False: it is the first that the limit on bytes has
   // no room for; no more are kept then than there are.
   bool put(const batch::DecodeShape& shape, std::unique_ptr<device::Graph> graph, uint64_t bytes);
+  // What the ranks of a group have agreed on, before the first recording.
+  void limit_bytes(uint64_t max_bytes) { limits_.max_bytes = max_bytes; }
   // After a recording did not fit into memory.
   void stop_growing() { limits_.max_recordings = recorded_.size(); }
   // The recording that next() has named. Counts a replay.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "slora/core/status.hpp"
@@ -73,10 +74,21 @@ std::shared_ptr<Model> begin_rank(const ModelOptions& options, const model::Mode
   return rank;
 }
 
+// Half of a host's cores read for its ranks, whose devices are fed at once; past eight a rank's
+// link is the limit.
+std::optional<forward::PipelineOptions> staging_of(const Model& rank, const ModelOptions& options) {
+  if (!rank.backend.is_cuda) return std::nullopt;
+  const auto cores = static_cast<int32_t>(std::thread::hardware_concurrency());
+  const int32_t ranks_here = options.listen.empty() ? rank.shard.tp_size : 1;
+  forward::PipelineOptions staging;
+  staging.num_readers = std::clamp(cores / 2 / ranks_here, 1, 8);
+  return staging;
+}
+
 void load_part(Model& rank, const ModelOptions& options, const model::TensorSet& tensors,
                model::LoadProgress* progress) {
-  rank.weights = std::make_unique<forward::ModelWeights>(rank.backend, options.compute_dtype,
-                                                         rank.config.num_layers);
+  rank.weights = std::make_unique<forward::ModelWeights>(
+      rank.backend, options.compute_dtype, rank.config.num_layers, staging_of(rank, options));
   const model::WeightPlan plan = options.is_synthetic
                                      ? model::plan_synthetic_weights(rank.config, rank.shard)
                                      : model::plan_weights(rank.config, tensors, rank.shard);

@@ -1,6 +1,7 @@
 // Packing through the backend's own kernels, so that the packed form is known to the backend alone.
 #include "slora/forward/model_weights.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "slora/core/check.hpp"
@@ -18,10 +19,12 @@ void expect_launched(int32_t status, const char* name) {
     core::fail(static_cast<core::Status>(status), "the backend refused the kernel '", name, "'");
 }
 
-ModelWeights::ModelWeights(Backend backend, core::DType dtype, int32_t num_layers)
+ModelWeights::ModelWeights(Backend backend, core::DType dtype, int32_t num_layers,
+                           std::optional<PipelineOptions> staging)
     : backend_(std::move(backend)),
       dtype_(dtype),
-      stream_(backend_.device, device::StreamKind::kCompute) {
+      stream_(backend_.device, device::StreamKind::kCompute),
+      staging_(staging) {
   for (int32_t i = 0; i <= num_layers; ++i) {
     matrices_.emplace_back(kNumMatrixKinds);
     vectors_.emplace_back(kNumVectorKinds);
@@ -60,22 +63,54 @@ void ModelWeights::allocate(model::MatrixId id, int64_t n, int64_t k) {
                                  backend_.kernels->weight_bytes(dtype_, n, k));
 }
 
-void ModelWeights::pack(model::MatrixId id, int64_t row_offset, const model::TensorRef& rows) {
-  const Matrix& matrix = slot(id);
-  SLORA_CHECK(rows.shape.size() == 2 && rows.shape[1] == matrix.k &&
-              row_offset + rows.shape[0] <= matrix.n);
+kernels::WeightPackParams ModelWeights::pack_params(const Matrix& matrix, core::DType source_dtype,
+                                                    int64_t row_offset, int64_t num_rows) const {
+  SLORA_CHECK(row_offset + num_rows <= matrix.n);
   kernels::WeightPackParams params{};
   params.dst = matrix.packed.data();
   params.dst_dtype = dtype_;
-  params.src_dtype = rows.dtype;
+  params.src_dtype = source_dtype;
   params.n_total = matrix.n;
-  params.k = matrix.k;
+  params.k = params.src_row_stride = matrix.k;
   params.row_offset = row_offset;
-  params.num_rows = rows.shape[0];
+  params.num_rows = num_rows;
+  return params;
+}
+
+void ModelWeights::pack(model::MatrixId id, int64_t row_offset, const model::TensorRef& rows) {
+  const Matrix& matrix = slot(id);
+  SLORA_CHECK(rows.shape.size() == 2 && rows.shape[1] == matrix.k);
+  kernels::WeightPackParams params = pack_params(matrix, rows.dtype, row_offset, rows.shape[0]);
   params.src = rows.data;
-  params.src_row_stride = matrix.k;
   expect_launched(backend_.kernels->weight_pack(stream_.handle(), &params), "weight_pack");
   stream_.synchronize();
+}
+
+void ModelWeights::take(model::MatrixId id, int64_t row_offset, const model::WeightPiece& piece) {
+  if (!staging_) return WeightSink::take(id, row_offset, piece);
+  if (!pipeline_) pipeline_ = std::make_unique<UploadPipeline>(backend_.device, *staging_);
+  const Matrix& matrix = slot(id);
+  SLORA_CHECK(piece.num_columns == matrix.k);
+  const auto rows_a_job =
+      static_cast<int64_t>(std::max<uint64_t>(staging_->buffer_bytes / piece.row_bytes(), 1));
+  for (int64_t row = 0; row < piece.num_rows; row += rows_a_job) {
+    const model::WeightPiece part = piece.rows(row, std::min(rows_a_job, piece.num_rows - row));
+    kernels::WeightPackParams params =
+        pack_params(matrix, part.tensor.dtype, row_offset + row, part.num_rows);
+    params.src_is_staged = true;
+    const kernels::KernelApi* kernels = backend_.kernels;
+    pipeline_->add({part.bytes(), [part](uint8_t* out) { model::read_piece(part, out); },
+                    [params, kernels](void* stream, const uint8_t* staged) mutable {
+                      params.src = staged;
+                      expect_launched(kernels->weight_pack(stream, &params), "weight_pack");
+                    }});
+  }
+}
+
+void ModelWeights::finish() {
+  if (!pipeline_) return;
+  pipeline_->finish();
+  pipeline_.reset();
 }
 
 void ModelWeights::fill(model::MatrixId id, uint64_t seed, float stddev,

@@ -120,24 +120,28 @@ int64_t first_not_finite(const uint8_t* data, int64_t count, Bits exponent) {
 
 }  // namespace
 
-void check_finite(const TensorRef& tensor) {
+int64_t find_not_finite(const TensorRef& tensor) {
   const int64_t count = tensor.num_elements();
-  int64_t found = -1;
   switch (tensor.dtype) {
     case DType::kF32:
-      found = first_not_finite<uint32_t>(tensor.data, count, 0x7f800000u);
-      break;
+      return first_not_finite<uint32_t>(tensor.data, count, 0x7f800000u);
     case DType::kBF16:
-      found = first_not_finite<uint16_t>(tensor.data, count, 0x7f80u);
-      break;
+      return first_not_finite<uint16_t>(tensor.data, count, 0x7f80u);
     case DType::kF16:
-      found = first_not_finite<uint16_t>(tensor.data, count, 0x7c00u);
-      break;
+      return first_not_finite<uint16_t>(tensor.data, count, 0x7c00u);
   }
-  if (found < 0) return;
-  const float value = core::load_as_float(tensor.data, tensor.dtype, found);
+  return -1;
+}
+
+void refuse_not_finite(const TensorRef& tensor, int64_t element_idx, float value) {
   fail(Status::kFormat, path_text(tensor.file), ": tensor ", quote(tensor.name), " holds ",
-       std::isnan(value) ? "NaN" : "infinity", " at element ", found);
+       std::isnan(value) ? "NaN" : "infinity", " at element ", element_idx);
+}
+
+void check_finite(const TensorRef& tensor) {
+  const int64_t found = find_not_finite(tensor);
+  if (found >= 0)
+    refuse_not_finite(tensor, found, core::load_as_float(tensor.data, tensor.dtype, found));
 }
 
 std::vector<float> to_floats(const TensorRef& tensor) {

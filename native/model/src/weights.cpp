@@ -2,6 +2,9 @@
 // known to be harmless, or refused: nothing in the file is passed over silently.
 #include "slora/model/weights.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -210,40 +213,42 @@ class Progress {
   uint64_t done_ = 0;
 };
 
-// The columns that a rank holds of rows of a matrix, close together.
-TensorRef gather_columns(const TensorRef& rows, int64_t begin, int64_t count,
-                         std::vector<uint8_t>& storage) {
-  const auto element_bytes = static_cast<size_t>(core::dtype_bytes(rows.dtype));
-  const auto row_bytes = static_cast<size_t>(count) * element_bytes;
-  const auto whole_bytes = static_cast<size_t>(rows.shape[1]) * element_bytes;
-  storage.resize(static_cast<size_t>(rows.shape[0]) * row_bytes);
-  for (size_t row = 0; row < static_cast<size_t>(rows.shape[0]); ++row) {
-    std::memcpy(storage.data() + row * row_bytes,
-                rows.data + row * whole_bytes + static_cast<size_t>(begin) * element_bytes,
-                row_bytes);
-  }
-  TensorRef gathered = rows;
-  gathered.shape[1] = count;
-  gathered.data = storage.data();
-  gathered.bytes = storage.size();
-  return gathered;
-}
-
-void pack_source(const MatrixPlan& matrix, const WeightSource& source, WeightSink& sink,
+void take_source(const MatrixPlan& matrix, const WeightSource& source, WeightSink& sink,
                  Progress& progress) {
   const int64_t num_rows = source.tensor.shape[0];
-  const int64_t row_bytes = matrix.k * core::dtype_bytes(source.tensor.dtype);
+  const WeightPiece whole{source.tensor, 0, num_rows, matrix.column_begin, matrix.k};
+  const auto row_bytes = static_cast<int64_t>(whole.row_bytes());
   const int64_t rows_a_piece =
       std::max<int64_t>(static_cast<int64_t>(kPieceBytes) / row_bytes / kPieceRows, 1) * kPieceRows;
-  std::vector<uint8_t> storage;
   for (int64_t row = 0; row < num_rows; row += rows_a_piece) {
-    TensorRef piece = source.tensor.rows(row, std::min(rows_a_piece, num_rows - row));
-    if (matrix.k != matrix.whole_k)
-      piece = gather_columns(piece, matrix.column_begin, matrix.k, storage);
-    check_finite(piece);
-    sink.pack(matrix.id, source.row_offset + row, piece);
-    progress.advance(piece.bytes);
+    const WeightPiece piece = whole.rows(row, std::min(rows_a_piece, num_rows - row));
+    sink.take(matrix.id, source.row_offset + row, piece);
+    progress.advance(piece.bytes());
   }
+}
+
+// Rows of a piece that are in `data` already.
+void check_rows(const WeightPiece& piece, int64_t row, int64_t num_rows, const uint8_t* data) {
+  TensorRef read = piece.tensor;
+  read.data = data;
+  read.bytes = static_cast<uint64_t>(num_rows) * piece.row_bytes();
+  const int64_t found = find_not_finite(read);
+  if (found < 0) return;
+  const int64_t whole_row = piece.first_row + row + found / piece.num_columns;
+  refuse_not_finite(
+      piece.tensor,
+      whole_row * piece.tensor.shape[1] + piece.first_column + found % piece.num_columns,
+      core::load_as_float(data, read.dtype, found));
+}
+
+// Maps what is about to be read at once, not by a fault every few pages. Only a wish.
+void populate([[maybe_unused]] const uint8_t* data, [[maybe_unused]] uint64_t bytes) {
+#if defined(MADV_POPULATE_READ)
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(data) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(data) + bytes;
+  (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ);
+#endif
 }
 
 // splitmix64's finaliser (Steele et al. 2014): neighbouring ids give unrelated seeds.
@@ -256,6 +261,45 @@ uint64_t matrix_seed(uint64_t seed, MatrixId id) {
 }
 
 }  // namespace
+
+void read_piece(const WeightPiece& piece, uint8_t* out) {
+  // Checked where they have been written, while they are in the cache.
+  constexpr uint64_t kBlockBytes = 256 << 10;
+  const uint64_t row_bytes = piece.row_bytes();
+  const auto element_bytes = static_cast<uint64_t>(core::dtype_bytes(piece.tensor.dtype));
+  const uint64_t whole_bytes = static_cast<uint64_t>(piece.tensor.shape[1]) * element_bytes;
+  const uint8_t* data = piece.tensor.data + static_cast<uint64_t>(piece.first_row) * whole_bytes +
+                        static_cast<uint64_t>(piece.first_column) * element_bytes;
+  if (piece.has_all_columns()) populate(data, piece.bytes());
+  const auto rows_a_block = static_cast<int64_t>(std::max<uint64_t>(kBlockBytes / row_bytes, 1));
+  for (int64_t row = 0; row < piece.num_rows; row += rows_a_block) {
+    const int64_t count = std::min(rows_a_block, piece.num_rows - row);
+    uint8_t* block = out + static_cast<uint64_t>(row) * row_bytes;
+    if (piece.has_all_columns()) {
+      std::memcpy(block, data + static_cast<uint64_t>(row) * row_bytes,
+                  static_cast<uint64_t>(count) * row_bytes);
+    } else {
+      for (int64_t i = 0; i < count; ++i)
+        std::memcpy(block + static_cast<uint64_t>(i) * row_bytes,
+                    data + static_cast<uint64_t>(row + i) * whole_bytes, row_bytes);
+    }
+    check_rows(piece, row, count, block);
+  }
+}
+
+void WeightSink::take(MatrixId id, int64_t row_offset, const WeightPiece& piece) {
+  TensorRef rows = piece.tensor.rows(piece.first_row, piece.num_rows);
+  if (piece.has_all_columns()) {
+    check_rows(piece, 0, piece.num_rows, rows.data);
+  } else {
+    gathered_.resize(piece.bytes());
+    read_piece(piece, gathered_.data());
+    rows.shape[1] = piece.num_columns;
+    rows.data = gathered_.data();
+    rows.bytes = piece.bytes();
+  }
+  pack(id, row_offset, rows);
+}
 
 VectorKind bias_kind(MatrixKind group) {
   switch (group) {
@@ -294,10 +338,16 @@ WeightPlan plan_synthetic_weights(const ModelConfig& config, const ShardSpec& sh
 void load_weights(const WeightPlan& plan, WeightSink& sink, LoadProgress* listener) {
   Progress progress(listener, plan.source_bytes);
   progress.advance(0);
-  for (const VectorPlan& vector : plan.vectors) sink.set_vector(vector.id, vector_values(vector));
-  for (const MatrixPlan& matrix : plan.matrices) {
-    sink.allocate(matrix.id, matrix.n, matrix.k);
-    for (const WeightSource& source : matrix.sources) pack_source(matrix, source, sink, progress);
+  try {
+    for (const VectorPlan& vector : plan.vectors) sink.set_vector(vector.id, vector_values(vector));
+    for (const MatrixPlan& matrix : plan.matrices) {
+      sink.allocate(matrix.id, matrix.n, matrix.k);
+      for (const WeightSource& source : matrix.sources) take_source(matrix, source, sink, progress);
+    }
+    sink.finish();
+  } catch (...) {
+    sink.abandon();
+    throw;
   }
 }
 

@@ -106,7 +106,7 @@ public sealed class NativeEngineTests : IDisposable
         Assert.Equal((int)NativeStatus.ErrorNotFound, e.Status);
         NativeEngineOptions odd = NativeEngineOptions.Create();
         odd.TokensPerPage = 3;
-        Assert.Throws<SLoRAException>(() => NativeEngine.Create(_model, odd));
+        Assert.Throws<SLoRAException>(() => NativeEngine.Create(_model, odd, null, TestContext.Current.CancellationToken));
     }
 
     [Fact]

@@ -1,5 +1,7 @@
 // Weights, matmuls, norms, embedding, activation and graphs of the CUDA backend against the plain
 // reference.
+#include <algorithm>
+
 #include "cuda_test.hpp"
 #include "slora/kernels/random.hpp"
 
@@ -65,6 +67,37 @@ class CudaBase : public CudaTest {
               is_fp32_y ? tolerance(DType::kF32) : tolerance(dtype));
   }
 };
+
+// Staged pieces are copied or converted without a wait, also several of more than the device's
+// staging halves hold, to the same bits as others.
+TEST_F(CudaBase, StagedWeightsAreThoseThatWereNot) {
+  constexpr int64_t kRows = 1500, kColumns = 6000;  // 36 MB in fp32
+  const std::vector<float> values = normals(kRows * kColumns, 0.5f);
+  for (const DType src_dtype : kAllDTypes) {
+    const std::vector<uint8_t> source = stored(values, src_dtype);
+    device::Buffer pinned(backend_.device, device::MemoryKind::kPinned, source.size());
+    std::memcpy(pinned.data(), source.data(), source.size());
+    for (const DType dtype : kAllDTypes) {
+      SCOPED_TRACE(std::string(name(src_dtype)) + " to " + name(dtype));
+      const device::Buffer expected = packed(values, kRows, kColumns, src_dtype, dtype);
+      const device::Buffer actual = device_bytes(expected.bytes());
+      for (int64_t row = 0; row < kRows; row += 700) {
+        WeightPackParams params{};
+        params.dst = actual.data();
+        params.dst_dtype = dtype;
+        params.src_dtype = src_dtype;
+        params.n_total = kRows;
+        params.k = params.src_row_stride = kColumns;
+        params.row_offset = row;
+        params.num_rows = std::min<int64_t>(700, kRows - row);
+        params.src = pinned.data() + row * kColumns * core::dtype_bytes(src_dtype);
+        params.src_is_staged = true;
+        ASSERT_EQ(kernels().weight_pack(stream(), &params), 0);
+      }
+      EXPECT_TRUE(download(actual, dtype) == download(expected, dtype));
+    }
+  }
+}
 
 TEST_F(CudaBase, GemmOverShapesDtypesAndPaths) {
   for (const DType dtype : kAllDTypes) {

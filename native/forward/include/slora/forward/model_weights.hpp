@@ -2,9 +2,12 @@
 // read-only afterwards.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "slora/forward/backend.hpp"
+#include "slora/forward/upload_pipeline.hpp"
 #include "slora/model/weights.hpp"
 
 namespace slora::forward {
@@ -17,7 +20,10 @@ struct Matrix {
 
 class ModelWeights final : public model::WeightSink {
  public:
-  ModelWeights(Backend backend, core::DType dtype, int32_t num_layers);
+  // `staging`: pieces go to the device through a pipeline of these sizes, which ends with the walk.
+  // Without, each is packed from where it lies, as suits a backend whose memory is the host's.
+  ModelWeights(Backend backend, core::DType dtype, int32_t num_layers,
+               std::optional<PipelineOptions> staging = std::nullopt);
 
   core::DType dtype() const { return dtype_; }
   const Matrix& matrix(model::MatrixKind kind, int32_t layer_idx) const;
@@ -29,11 +35,16 @@ class ModelWeights final : public model::WeightSink {
 
   void allocate(model::MatrixId id, int64_t n, int64_t k) override;
   void pack(model::MatrixId id, int64_t row_offset, const model::TensorRef& rows) override;
+  void take(model::MatrixId id, int64_t row_offset, const model::WeightPiece& piece) override;
+  void finish() override;
+  void abandon() noexcept override { pipeline_.reset(); }
   void fill(model::MatrixId id, uint64_t seed, float stddev, const model::FillPart& part) override;
   void set_vector(model::VectorId id, std::span<const float> values) override;
 
  private:
   Matrix& slot(model::MatrixId id);
+  kernels::WeightPackParams pack_params(const Matrix& matrix, core::DType source_dtype,
+                                        int64_t row_offset, int64_t num_rows) const;
 
   Backend backend_;
   core::DType dtype_;
@@ -43,6 +54,8 @@ class ModelWeights final : public model::WeightSink {
   // [layer + 1][kind]: row 0 holds what belongs to the whole model (layer -1).
   std::vector<std::vector<Matrix>> matrices_;
   std::vector<std::vector<device::Buffer>> vectors_;
+  std::optional<PipelineOptions> staging_;
+  std::unique_ptr<UploadPipeline> pipeline_;  // during a walk; last, for it writes to the matrices
 };
 
 }  // namespace slora::forward

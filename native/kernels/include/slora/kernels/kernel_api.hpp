@@ -20,7 +20,7 @@
 
 namespace slora::kernels {
 
-inline constexpr uint32_t kKernelApiVersion = 4;
+inline constexpr uint32_t kKernelApiVersion = 5;
 
 using core::DType;
 using core::WideModule;
@@ -44,6 +44,9 @@ struct WeightPackParams {
   int64_t num_rows;
   const void* src;
   int64_t src_row_stride;
+  // src is pinned, its rows lie end to end, and it stays as it is until the stream has passed: then
+  // nothing is waited for. Otherwise the call may wait for the stream.
+  bool src_is_staged = false;
 };
 
 // Semantics  dst[row_offset + i, c] ~ N(0, stddev) for i < num_rows, the same numbers for the same

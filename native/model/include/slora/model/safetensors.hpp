@@ -41,6 +41,11 @@ void check_shape(const TensorRef& tensor, std::span<const int64_t> expected);
 // kFormat naming file, tensor and element, if one is NaN or infinite. Reads the tensor once.
 void check_finite(const TensorRef& tensor);
 
+// The first element that is NaN or infinite, or -1. Reads the tensor once.
+int64_t find_not_finite(const TensorRef& tensor);
+// The refusal of check_finite for `value` at element `element_idx` of the tensor.
+[[noreturn]] void refuse_not_finite(const TensorRef& tensor, int64_t element_idx, float value);
+
 // The tensor's values as fp32.
 std::vector<float> to_floats(const TensorRef& tensor);
 

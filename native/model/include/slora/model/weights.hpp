@@ -72,6 +72,29 @@ struct WeightPlan {
   float synthetic_stddev = 0;
 };
 
+// Rows of a matrix on their way to its owner: of some rows of a tensor the columns that a rank
+// holds. Valid as long as the plan.
+struct WeightPiece {
+  TensorRef tensor;  // [N, K of the whole matrix]
+  int64_t first_row;
+  int64_t num_rows;
+  int64_t first_column;
+  int64_t num_columns;
+
+  bool has_all_columns() const { return num_columns == tensor.shape[1]; }
+  uint64_t row_bytes() const {
+    return static_cast<uint64_t>(num_columns * core::dtype_bytes(tensor.dtype));
+  }
+  uint64_t bytes() const { return static_cast<uint64_t>(num_rows) * row_bytes(); }
+  WeightPiece rows(int64_t begin, int64_t count) const {
+    return {tensor, first_row + begin, count, first_column, num_columns};
+  }
+};
+
+// Writes the piece's rows end to end to `out`, [num_rows, num_columns] in the tensor's dtype.
+// kFormat naming tensor and element where one is NaN or infinite. Any thread.
+void read_piece(const WeightPiece& piece, uint8_t* out);
+
 // What the walk tells: carried out by whoever owns packed weights. Throw to stop.
 class WeightSink {
  public:
@@ -81,17 +104,27 @@ class WeightSink {
   // Rows [row_offset, row_offset + rows.shape[0]). `rows.data` is valid as long as the
   // plan.
   virtual void pack(MatrixId id, int64_t row_offset, const TensorRef& rows) = 0;
+  // The same for a piece that is still to be read, which may go on beside the walk until finish().
+  // Of its own: reads it, and packs it at once. kFormat as read_piece, here or at a later call.
+  virtual void take(MatrixId id, int64_t row_offset, const WeightPiece& piece);
+  // Returns when all that was taken is in place.
+  virtual void finish() {}
+  // Returns when nothing reads the plan's files any more; what was taken may be lost.
+  virtual void abandon() noexcept {}
   // Rows of a synthetic matrix: N(0, stddev) by `seed`, which differs for each matrix, and by the
   // elements' places in the whole model's matrix.
   virtual void fill(MatrixId id, uint64_t seed, float stddev, const FillPart& part) = 0;
   // `values` is valid during the call only.
   virtual void set_vector(VectorId id, std::span<const float> values) = 0;
+
+ private:
+  std::vector<uint8_t> gathered_;  // columns of a piece, kept for its capacity
 };
 
 class LoadProgress {
  public:
   virtual ~LoadProgress() = default;
-  // After each piece of at most 32 MiB. False: stop.
+  // After each piece of at most 32 MiB, which may still be on its way. False: stop.
   virtual bool advance(uint64_t bytes_done, uint64_t bytes_total) = 0;
 };
 
