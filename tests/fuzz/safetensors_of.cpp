@@ -1,3 +1,4 @@
+// A safetensors file around a header that the fuzzer made, with the data that the header asks for.
 #include <nlohmann/json.hpp>
 
 #include "fuzz.hpp"

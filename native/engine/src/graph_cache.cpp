@@ -1,3 +1,4 @@
+// Which recording serves a step, when a shape gets its own, and what goes when room runs out.
 #include "graph_cache.hpp"
 
 #include <algorithm>

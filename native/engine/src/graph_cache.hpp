@@ -21,8 +21,8 @@ struct GraphLimits {
 };
 
 // Of an engine that has taken its memory. kInvalidArgument if an option is outside its limits.
-// SLORA_GRAPHS=0 in the environment turns
-// recording off, SLORA_GRAPHS=1 makes it the default on the host too, for tests.
+// SLORA_GRAPHS=0 in the environment turns recording off, SLORA_GRAPHS=1 makes it the default on the
+// host too, for tests.
 GraphLimits graph_limits(const EngineOptions& options, const forward::Backend& backend);
 
 class GraphCache {

@@ -1,3 +1,4 @@
+// One queue of jobs, and readers that take them in turn; the first failure stops them all.
 #include "slora/forward/upload_pipeline.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Typed reads of a config.json's keys, each refused with its name, value and limit.
 #include "slora/model/config_reader.hpp"
 
 #include <cmath>

@@ -1,3 +1,4 @@
+// The table of the modules that adapters may change, from a model's configuration.
 #include "slora/model/module_table.hpp"
 
 #include "slora/core/status.hpp"

@@ -1,3 +1,4 @@
+// Quoting for messages: cut to a length, and nothing in it that a terminal would act on.
 #include "slora/model/quote.hpp"
 
 namespace slora::model {

@@ -1,3 +1,4 @@
+// Which layers attend through a sliding window, from each dialect's own keys.
 #include "window_config.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Packed host images of adapters: what lies where, and what is refused.
 #include "slora/adapter/packed_image.hpp"
 
 #include <cmath>

@@ -1,3 +1,4 @@
+// Patterns of module names, against Python's answers, and what is refused.
 #include "slora/adapter/pattern.hpp"
 
 #include <chrono>

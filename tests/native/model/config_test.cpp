@@ -1,3 +1,4 @@
+// Configurations as read, and those that are refused.
 #include "slora/model/config.hpp"
 
 #include <cmath>

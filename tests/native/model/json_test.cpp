@@ -1,3 +1,4 @@
+// JSON as read, and what is refused.
 #include "slora/model/json.hpp"
 
 #include "model/test_files.hpp"

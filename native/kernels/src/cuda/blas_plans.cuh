@@ -20,6 +20,18 @@ struct BlasPlan {
   bool exists = false;
 };
 
+// Fills in the algorithm of a plan that has its shapes; none if the library knows none.
+inline void ask_for_algorithm(cublasLtHandle_t blas, cublasLtMatmulPreference_t preference,
+                              BlasPlan& plan) {
+  cublasLtMatmulHeuristicResult_t found{};
+  int count = 0;
+  plan.exists =
+      cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y, preference,
+                                     1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
+      count > 0;
+  plan.algorithm = found.algo;
+}
+
 // Its plans live as long as the process, as the plugin does. Of a key, which has its device's
 // handle in it, one thread at a time makes use.
 template <typename Key>

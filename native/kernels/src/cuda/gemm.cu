@@ -38,8 +38,6 @@ BlasPlan make_plan(cublasLtHandle_t blas, const GemmParams& params) {
   const cublasOperation_t transposed = CUBLAS_OP_T;
   const cudaDataType_t type = blas_type(params.weight_dtype);
   cublasLtMatmulPreference_t preference = nullptr;
-  cublasLtMatmulHeuristicResult_t found{};
-  int count = 0;
   const uint64_t workspace = kWorkspaceBytes;
   // CUBLAS_COMPUTE_32F: fp32 products of fp32 operands, no TF32.
   const bool is_made =
@@ -59,13 +57,7 @@ BlasPlan make_plan(cublasLtHandle_t blas, const GemmParams& params) {
       cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
       cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                            &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS;
-  if (is_made) {
-    plan.exists =
-        cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y,
-                                       preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
-        count > 0;
-    plan.algorithm = found.algo;
-  }
+  if (is_made) ask_for_algorithm(blas, preference, plan);
   if (preference) cublasLtMatmulPreferenceDestroy(preference);
   return plan;
 }

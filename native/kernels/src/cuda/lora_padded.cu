@@ -120,8 +120,6 @@ BlasPlan make_plan(cublasLtHandle_t blas, const Product& product) {
                                                               : CUDA_R_16F;
   const cublasOperation_t of_w = product.is_w_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
   cublasLtMatmulPreference_t preference = nullptr;
-  cublasLtMatmulHeuristicResult_t found{};
-  int count = 0;
   const bool is_made =
       cublasLtMatmulDescCreate(&plan.matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
           CUBLAS_STATUS_SUCCESS &&
@@ -132,13 +130,7 @@ BlasPlan make_plan(cublasLtHandle_t blas, const Product& product) {
       layout(&plan.x, type, product.k, product.m, product.batches) &&
       layout(&plan.y, type, product.n, product.m, product.batches) &&
       cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS;
-  if (is_made) {
-    plan.exists =
-        cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y,
-                                       preference, 1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
-        count > 0;
-    plan.algorithm = found.algo;
-  }
+  if (is_made) ask_for_algorithm(blas, preference, plan);
   if (preference) cublasLtMatmulPreferenceDestroy(preference);
   return plan;
 }

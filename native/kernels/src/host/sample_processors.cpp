@@ -1,3 +1,4 @@
+// What sampling does to a row of logits before it draws: penalties, biases and cut-offs.
 #include "src/host/sample_processors.hpp"
 
 #include <algorithm>
