@@ -1,5 +1,5 @@
-// What the attention kernels share: instructions, where a position's K and V lie, how a row's
-// context is cut into splits. Their launchers are at the end.
+// What the attention kernels share: instructions, where a position's K and V lie, how many partial
+// results there may be. Their launchers are at the end.
 #pragma once
 
 #include "common.cuh"
