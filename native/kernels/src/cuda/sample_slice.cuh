@@ -2,6 +2,7 @@
 // blocks of the row's cluster find out together. How to choose tokens is left to others.
 #pragma once
 
+#include "async_copy.cuh"
 #include "cluster.cuh"
 #include "sample_masses.cuh"
 
@@ -159,19 +160,17 @@ struct Slice {
     const float* raw = params.logits + row.logits_row * params.vocab_size + begin;
     if (kInShared) {
       // Asynchronous copies: the whole slice is in flight at once.
-      const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(x));
+      const uint32_t to = shared_address(x);
       const bool is_aligned = reinterpret_cast<uintptr_t>(raw) % 16 == 0;
       const int32_t wide = is_aligned ? count / 4 : 0;
       for (int32_t i = threadIdx.x; i < wide; i += kThreads) {
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + i * 16),
-                     "l"(raw + i * 4)
-                     : "memory");
+        copy_16(to + i * 16, raw + i * 4);
       }
       for (int32_t i = wide * 4 + threadIdx.x; i < count; i += kThreads) {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to + i * 4), "l"(raw + i)
-                     : "memory");
+        copy_4(to + i * 4, raw + i);
       }
-      asm volatile("cp.async.commit_group;\n\tcp.async.wait_group 0;" ::: "memory");
+      commit_copies();
+      wait_copies<0>();
       __syncthreads();  // everyone's copies have come
     } else {
       for (int32_t i = threadIdx.x; i < count; i += kThreads) x[i] = raw[i];
