@@ -2,18 +2,15 @@
 //
 // Hundreds of adapters, each for a row or a few: what counts is how many bytes are asked for at any
 // time, so a unit of work is small, names all it needs (LoraPiece), and hundreds of them are on the
-// chip at once. One or a few rows cannot fill a tensor core's tile, and need not: the products of a
-// byte that memory delivers cost the ordinary lanes less than its transfer.
-#include "src/cuda/lora_common.cuh"
+// chip at once. The products are the tensor cores': not for their rate, most of a tile is empty,
+// but because they take a byte as it comes from memory, so that eight rows cost what one does.
+#include "src/cuda/lora_expand.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
-constexpr int kVec = 8;  // elements of 16 bytes
-// Measured on an H200: twice the loads a lane in four blocks are slower than these in five.
-constexpr int kBlocksAnSm = 5;
 
 // How many parts the sum over in_dim is cut into, from what both halves know and a graph fixes.
 int32_t parts_of(const LoraBatch& batch, int64_t in_dim, int32_t num_fused) {
@@ -40,41 +37,35 @@ __device__ __forceinline__ LoraPiece load_piece(const LoraPiece* from) {
   return piece;
 }
 
-template <typename T>
-__device__ __forceinline__ void unpack(float (&to)[kVec], const uint4& from) {
-  const uint32_t words[4] = {from.x, from.y, from.z, from.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    to[2 * i] = low_of<T>(words[i]);
-    to[2 * i + 1] = high_of<T>(words[i]);
-  }
-}
-
 __device__ __forceinline__ uint4 load_elems(const void* from, bool is_aligned) {
   return is_aligned ? load_once(from) : load_unaligned(from);
 }
 
 // ---- shrink
 
-constexpr int kWarpRanks = kPieceRanks / kWarps;
+static_assert(kPieceRanks == 16 && kPieceTokens == 8, "one tile of the tensor cores");
 
 // Semantics  t[part, e, j, i, r] = sum of x . A over the part's elements, for a piece's rows and
 //            ranks
-// Cost       A once, x once a warp (from cache)
-// Grid       (parts * fused modules, pieces or a share of them); a warp has every fourth rank
+// Cost       A once, x once a block (from cache)
+// Grid       (parts * fused modules, pieces or a share of them); the warps share out the elements
 template <typename T>
-__global__ void __launch_bounds__(kThreads, kBlocksAnSm)
+__global__ void __launch_bounds__(kThreads, 6)
     lora_shrink_pieces_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems,
                               bool is_beside) {
-  constexpr int kAtOnce = 2;  // steps of 256 elements whose loads go out together
+  constexpr int kSteps = 4;  // whose loads go out together
+  constexpr int kStepElems = 32 * kWarps;
+  __shared__ float sums[2][kWarps][kPieceTokens][kPieceRanks + 4];
   allow_next();
   const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
+  const int32_t group = lane / 4;
   const int32_t warp = static_cast<int32_t>(threadIdx.x / 32);
   const int32_t fused = static_cast<int32_t>(blockIdx.x) % p.num_fused;
   const int32_t part = static_cast<int32_t>(blockIdx.x) / p.num_fused;
-  const int32_t k_begin = part * part_elems;
-  const int32_t k_end = min(k_begin + part_elems, static_cast<int32_t>(p.in_dim));
+  const int32_t k_end = min((part + 1) * part_elems, static_cast<int32_t>(p.in_dim));
+  const int32_t lane_k = part * part_elems + warp * 32 + lane % 4 * 8;
   const int32_t count = __ldg(p.batch.num_pieces);
+  int32_t buffer = 0;
   for (int32_t i = static_cast<int32_t>(blockIdx.y); i < count;
        i += static_cast<int32_t>(gridDim.y)) {
     const LoraPiece piece = load_piece(p.batch.shrink_pieces + i);
@@ -82,70 +73,59 @@ __global__ void __launch_bounds__(kThreads, kBlocksAnSm)
         piece.modules + (p.layer_idx * p.batch.num_modules + p.module_idx[fused]);
     const ModuleHead head = load_head(module, &module->a);
     const int32_t ranks = head.lora_rank - piece.rank_begin;
-    if (ranks <= warp) continue;
+    if (ranks <= 0) continue;
     const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
                                  p.batch.pages + piece.page_offset, head.begin, p.in_dim);
     const bool is_aligned = run.is_aligned();
-    const T* rows[kWarpRanks];
+    const T* rows[2];
 #pragma unroll
-    for (int n = 0; n < kWarpRanks; ++n) {
-      const int32_t r = n * kWarps + warp;
+    for (int n = 0; n < 2; ++n) {
+      const int32_t r = n * 8 + group;
       rows[n] = r < ranks ? run.row<T>(static_cast<uint32_t>(piece.rank_begin + r)) : nullptr;
     }
-    uint4 a[kAtOnce][kWarpRanks];
-    const auto load_steps = [&](int32_t k) {
+    const T* const x = group < piece.num_rows
+                           ? static_cast<const T*>(p.x) + (piece.first_token + group) * p.x_stride
+                           : nullptr;
+    float acc[4] = {};
+#pragma unroll 1
+    for (int32_t k = lane_k; k - lane_k < part_elems; k += kSteps * kStepElems) {
+      uint4 a[kSteps][2];
 #pragma unroll
-      for (int s = 0; s < kAtOnce; ++s) {
+      for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
-        for (int n = 0; n < kWarpRanks; ++n) {
-          const int32_t at = k + s * 32 * kVec;
+        for (int n = 0; n < 2; ++n) {
+          const int32_t at = k + s * kStepElems;
           a[s][n] = make_uint4(0, 0, 0, 0);
           if (rows[n] && at < k_end) a[s][n] = load_elems(rows[n] + at, is_aligned);
         }
       }
-    };
-    float sums[kPieceTokens][kWarpRanks] = {};
-    const T* const x =
-        static_cast<const T*>(p.x) + static_cast<int64_t>(piece.first_token) * p.x_stride;
-    int32_t k = k_begin + lane * kVec;
-    load_steps(k);
-    if (!is_beside) wait_for_inputs();
-#pragma unroll 1
-    for (int32_t step = k_begin; step < k_end; step += kAtOnce * 32 * kVec) {
+      if (!is_beside) wait_for_inputs();
+        // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
+        // elements 2c, 2c + 1, 2c + 8, 2c + 9 of two steps of 16, in x and A alike.
 #pragma unroll
-      for (int s = 0; s < kAtOnce; ++s) {
-        const int32_t at = k + s * 32 * kVec;
-#pragma unroll
-        for (int row = 0; row < kPieceTokens; ++row) {
-          if (row >= piece.num_rows) break;
-          uint4 packed = make_uint4(0, 0, 0, 0);
-          if (at < k_end) packed = load_shared_input(x + row * p.x_stride + at);
-          float values[kVec];
-          unpack<T>(values, packed);
-#pragma unroll
-          for (int n = 0; n < kWarpRanks; ++n) {
-            float weights[kVec];  // unpacked again for each row: most pieces have one
-            unpack<T>(weights, a[s][n]);
-#pragma unroll
-            for (int e = 0; e < kVec; ++e) sums[row][n] += values[e] * weights[e];
-          }
-        }
+      for (int s = 0; s < kSteps; ++s) {
+        const int32_t at = k + s * kStepElems;
+        uint4 values = make_uint4(0, 0, 0, 0);
+        if (x && at < k_end) values = load_shared_input(x + at);
+        mma<T>(acc, a[s][0].x, a[s][1].x, a[s][0].y, a[s][1].y, values.x, values.y);
+        mma<T>(acc, a[s][0].z, a[s][1].z, a[s][0].w, a[s][1].w, values.z, values.w);
       }
-      k += kAtOnce * 32 * kVec;
-      load_steps(k);
     }
-    float* const t = p.t + part * p.t_stride + piece.t_offset +
-                     static_cast<int64_t>(fused) * piece.num_rows * piece.t_stride +
-                     piece.rank_begin;
+    // The warps' sums in their order. Two buffers: the piece after the next finds its own read.
+    buffer ^= 1;
 #pragma unroll
-    for (int row = 0; row < kPieceTokens; ++row) {
-      if (row >= piece.num_rows) break;
+    for (int n = 0; n < 4; ++n)
+      sums[buffer][warp][lane % 4 * 2 + n % 2][group + n / 2 * 8] = acc[n];
+    __syncthreads();
+    const int32_t row = static_cast<int32_t>(threadIdx.x) / kPieceRanks;
+    const int32_t r = static_cast<int32_t>(threadIdx.x) % kPieceRanks;
+    if (row < piece.num_rows && r < ranks) {
+      float sum = 0;
 #pragma unroll
-      for (int n = 0; n < kWarpRanks; ++n) {
-        const float sum = warp_sum(sums[row][n]);
-        const int32_t r = n * kWarps + warp;
-        if (lane == 0 && r < ranks) t[row * piece.t_stride + r] = sum;
-      }
+      for (int w = 0; w < kWarps; ++w) sum += sums[buffer][w][row][r];
+      p.t[part * p.t_stride + piece.t_offset +
+          (static_cast<int64_t>(fused) * piece.num_rows + row) * piece.t_stride + piece.rank_begin +
+          r] = sum;
     }
   }
   wait_for_inputs();  // also for the kernel beside: whoever waits for this one waits for both
@@ -153,117 +133,257 @@ __global__ void __launch_bounds__(kThreads, kBlocksAnSm)
 
 // ---- expand
 
-constexpr int kColumns = kThreads * kVec;
+constexpr int kGroupColumns = 64;  // of a warp at a time
+constexpr int kBlockColumns = kWarps * kGroupColumns;
 constexpr int kChunkRanks = 64;  // ranks whose addresses and t are in shared memory at a time
-constexpr int kAtOnceRanks = 8;  // rows of B whose loads go out together
+constexpr int kStepRanks = 16;
+
+// t of a piece's rows as the tensor cores take it: rows 0..7 of a tile its values rounded to T,
+// rows 8..15 what rounding lost, so that both halves' products are in one lane.
+struct alignas(16) TOperands {
+  uint4 of_lane[kChunkRanks / kStepRanks][32];
+};
+
+// Sums the parts of t in order and multiplies by `factor`; zeros where there are no rows or ranks.
+template <typename T>
+__device__ __forceinline__ void stage_t(TOperands& operands, const float* t, int64_t part_stride,
+                                        int32_t parts, int32_t t_stride, int32_t rows,
+                                        int32_t ranks, float factor) {
+  static_assert(kThreads == kPieceTokens * kChunkRanks / 4);
+  const int32_t row = static_cast<int32_t>(threadIdx.x) / (kChunkRanks / 4);
+  const int32_t r = static_cast<int32_t>(threadIdx.x) % (kChunkRanks / 4) * 4;
+  float sum[4] = {};
+  if (row < rows && r < ranks) {
+    const bool is_aligned =
+        reinterpret_cast<uintptr_t>(t) % 16 == 0 && t_stride % 4 == 0 && part_stride % 4 == 0;
+    sum_parts(sum, t + row * t_stride + r, part_stride, parts, ranks - r, is_aligned);
+  }
+  float rest[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sum[i] *= factor;
+    rest[i] = sum[i] - to_float(from_float<T>(sum[i]));
+  }
+  // Ranks 2c, 2c + 1 of a step are the first half of lane c's operand, 2c + 8, 2c + 9 the second.
+  const int32_t in_step = r % kStepRanks;
+  uint4* const lanes = &operands.of_lane[r / kStepRanks][row * 4 + in_step % 8 / 2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    reinterpret_cast<uint2*>(lanes + i)[in_step / 8] =
+        make_uint2(pack2<T>(sum[2 * i], sum[2 * i + 1]), pack2<T>(rest[2 * i], rest[2 * i + 1]));
+  }
+}
+
+// Where a lane's pieces of y are, of the first of the warp's groups of 64 columns; null: no row.
+template <typename T>
+struct OwnY {
+  T* at;
+  int32_t column;
+  int32_t out_dim;
+
+  __device__ __forceinline__ void load(uint4 (&now)[2], int32_t group) const {
+#pragma unroll
+    for (int along = 0; along < 2; ++along) {
+      const int32_t offset = group * kBlockColumns + along * 32;
+      if (at && column + offset < out_dim)
+        now[along] = *reinterpret_cast<const uint4*>(at + offset);
+    }
+  }
+  // The sums of both halves of t, on top of what `now` holds.
+  __device__ __forceinline__ void add(const uint4 (&now)[2], int32_t group,
+                                      const float (&acc)[8][4]) const {
+#pragma unroll
+    for (int along = 0; along < 2; ++along) {
+      const int32_t offset = group * kBlockColumns + along * 32;
+      if (!at || column + offset >= out_dim) continue;
+      const auto sum = [&](int n) {
+        const uint32_t both = word(now[along], n);
+        return pack2<T>(low_of<T>(both) + (acc[2 * n][along] + acc[2 * n][along + 2]),
+                        high_of<T>(both) + (acc[2 * n + 1][along] + acc[2 * n + 1][along + 2]));
+      };
+      *reinterpret_cast<uint4*>(at + offset) = make_uint4(sum(0), sum(1), sum(2), sum(3));
+    }
+  }
+};
+
+// A lane's four pieces of B of 16 ranks, the step's, and the 64 columns around `column`; zeros
+// where there are none.
+template <typename T>
+__device__ __forceinline__ void load_b(uint4 (&b)[4], const T* const (&rows)[kChunkRanks],
+                                       int32_t step, int32_t column, bool is_inside,
+                                       bool is_aligned) {
+  const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    b[j] = make_uint4(0, 0, 0, 0);
+    if (!is_inside) continue;
+    const T* const row = rows[step * kStepRanks + lane % 4 * 2 + j % 2 + j / 2 * 8];
+    if (row) b[j] = load_elems(row + column, is_aligned);
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ void multiply(float (&acc)[8][4], uint4 (&b)[4], const uint4& t) {
+  pair_rows(b[0], b[1]);
+  pair_rows(b[2], b[3]);
+#pragma unroll
+  for (int n = 0; n < 8; ++n)
+    mma<T>(acc[n], t.x, t.y, t.z, t.w, word(b[n % 2], n / 2), word(b[2 + n % 2], n / 2));
+}
+
+__device__ __forceinline__ void clear(float (&acc)[8][4]) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+#pragma unroll
+    for (int c = 0; c < 4; ++c) acc[n][c] = 0;
+  }
+}
 
 // Semantics  y[row, column] += sum over entries of weight * scale * sum_r t[r] * Bt[r, column], for
-//            a piece's rows and 1,024 columns
+//            a piece's rows and `groups` times 256 columns
 // Cost       B once, y read and written once, t once a block (from cache)
 // Grid       (columns of all fused modules one after another, pieces or a share of them)
+// Work goes by 16 ranks and 64 columns, kAtOnce of them asked for together.
 template <typename T>
-__global__ void __launch_bounds__(kThreads, kBlocksAnSm)
+__global__ void __launch_bounds__(kThreads, 4)
     lora_expand_pieces_kernel(const __grid_constant__ LoraExpandParams p, int32_t parts,
-                              bool is_beside) {
+                              int32_t groups, bool is_beside) {
+  constexpr int kAtOnce = 2;
   __shared__ const T* rows_of_b[kChunkRanks];
-  __shared__ float t_rows[kPieceTokens][kChunkRanks];
+  __shared__ TOperands t_operands;
   allow_next();
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t lane = thread % 32;
   int32_t fused = 0;
-  int32_t column = static_cast<int32_t>(blockIdx.x) * kColumns;
+  int32_t column = static_cast<int32_t>(blockIdx.x) * groups * kBlockColumns;
   for (; fused + 1 < p.num_fused; ++fused) {
-    const int32_t width =
-        (static_cast<int32_t>(p.out_dim[fused]) + kColumns - 1) / kColumns * kColumns;
+    const int32_t width = (static_cast<int32_t>(p.out_dim[fused]) + groups * kBlockColumns - 1) /
+                          (groups * kBlockColumns) * (groups * kBlockColumns);
     if (column < width) break;
     column -= width;
   }
-  column += thread * kVec;
+  column += thread / 32 * kGroupColumns;
+  const int32_t b_column = column + piece_of_lane(lane) * 8;
   const int32_t out_dim = static_cast<int32_t>(p.out_dim[fused]);
-  const bool is_inside = column < out_dim;
+  const auto find_rows = [&](const LoraRun& run, int32_t r0, int32_t ranks) {
+    if (thread < kChunkRanks)
+      rows_of_b[thread] = thread < ranks ? run.row<T>(static_cast<uint32_t>(r0 + thread)) : nullptr;
+  };
+  const auto run_of = [&](const ModuleHead& head, int32_t page_offset) {
+    return make_run(p.slice, p.page_bytes, sizeof(T), p.batch.pages + page_offset, head.begin,
+                    out_dim);
+  };
   const int32_t count = __ldg(p.batch.num_pieces + 1);
   for (int32_t i = static_cast<int32_t>(blockIdx.y); i < count;
        i += static_cast<int32_t>(gridDim.y)) {
-    LoraPiece piece = load_piece(p.batch.expand_pieces + i);
-    float sums[kPieceTokens][kVec] = {};
-    bool is_touched = false;
-    T* const y = static_cast<T*>(p.y) + static_cast<int64_t>(piece.first_token) * p.y_stride +
-                 p.column_offset[fused] + column;
-    uint4 first_y = make_uint4(0, 0, 0, 0);  // asked for before the products
-    for (int32_t e = piece.entry_begin; e < piece.entry_end; ++e) {
-      if (e > piece.entry_begin) {
-        const LoraEntry entry = p.batch.entries[e];
-        const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
-        piece.modules = adapter.modules;
-        piece.page_offset = adapter.page_offset;
-        piece.t_offset = entry.t_offset;
-        piece.t_stride = entry.t_stride;
-        piece.weight = entry.weight;
+    const LoraPiece piece = load_piece(p.batch.expand_pieces + i);
+    const core::LoraModule* const module =
+        piece.modules + (p.layer_idx * p.batch.num_modules + p.module_idx[fused]);
+    const ModuleHead head = load_head(module, &module->b);
+    const int32_t row = lane / 4;
+    OwnY<T> y{nullptr, column + lane % 4 * 8, out_dim};
+    if (row < piece.num_rows)
+      y.at = static_cast<T*>(p.y) + (piece.first_token + row) * p.y_stride +
+             p.column_offset[fused] + y.column;
+    float acc[8][4];
+
+    // One entry of few ranks, as nearly always.
+    if (piece.entry_end - piece.entry_begin == 1 && head.lora_rank <= kChunkRanks) {
+      if (head.lora_rank == 0) continue;
+      const int32_t steps = (head.lora_rank + kStepRanks - 1) / kStepRanks;
+      bool is_aligned;
+      {
+        const LoraRun run = run_of(head, piece.page_offset);
+        is_aligned = run.is_aligned();
+        __syncthreads();  // the addresses and t of the piece before have been used
+        find_rows(run, 0, head.lora_rank);
       }
-      const core::LoraModule* module =
-          piece.modules + (p.layer_idx * p.batch.num_modules + p.module_idx[fused]);
-      const ModuleHead head = load_head(module, &module->b);
-      const float factor = piece.weight * head.scale;
-      const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
-                                   p.batch.pages + piece.page_offset, head.begin, out_dim);
-      const bool is_aligned = run.is_aligned();
-      const float* const t =
-          p.t + piece.t_offset + static_cast<int64_t>(fused) * piece.num_rows * piece.t_stride;
-      for (int32_t r0 = 0; r0 < head.lora_rank; r0 += kChunkRanks) {
-        const int32_t ranks = min(kChunkRanks, head.lora_rank - r0);
-        __syncthreads();  // the addresses and t of the chunk before have been used
-        if (thread < ranks) rows_of_b[thread] = run.row<T>(static_cast<uint32_t>(r0 + thread));
-        __syncthreads();  // the addresses are there for all
-        uint4 b[kAtOnceRanks];
-        const auto load_rows = [&](int32_t r) {
-#pragma unroll
-          for (int n = 0; n < kAtOnceRanks; ++n) {
-            b[n] = make_uint4(0, 0, 0, 0);
-            if (is_inside && r + n < ranks)
-              b[n] = load_elems(rows_of_b[r + n] + column, is_aligned);
-          }
-        };
-        load_rows(0);
-        if (!is_beside) wait_for_inputs();
-        if (is_inside && !is_touched) first_y = *reinterpret_cast<const uint4*>(y);
-        is_touched = true;
-        for (int32_t at = thread; at < piece.num_rows * ranks; at += kThreads) {
-          const int32_t row = at / ranks, r = at % ranks;
-          float sum = 0;
-          for (int32_t part = 0; part < parts; ++part)
-            sum += t[part * p.t_stride + row * piece.t_stride + r0 + r];
-          t_rows[row][r] = sum * factor;
-        }
-        __syncthreads();  // t is there for all
+      __syncthreads();  // the addresses are there for all
+      int32_t group = 0, step = 0;
 #pragma unroll 1
-        for (int32_t r = 0; r < ranks; r += kAtOnceRanks) {
+      while (group < groups) {
+        uint4 b[kAtOnce][4], now[kAtOnce][2];
+        const bool is_first = group + step == 0;
+        const auto each = [&](auto&& work) {
+          int32_t g = group, s = step;
 #pragma unroll
-          for (int n = 0; n < kAtOnceRanks; ++n) {
-            if (r + n >= ranks) break;
-            float weights[kVec];
-            unpack<T>(weights, b[n]);
-#pragma unroll
-            for (int row = 0; row < kPieceTokens; ++row) {
-              if (row >= piece.num_rows) break;
-              const float factor_of_row = t_rows[row][r + n];
-#pragma unroll
-              for (int c = 0; c < kVec; ++c) sums[row][c] += factor_of_row * weights[c];
+          for (int n = 0; n < kAtOnce; ++n) {
+            work(n, g, s);
+            if (++s == steps) {
+              s = 0;
+              ++g;
             }
           }
-          load_rows(r + kAtOnceRanks);
+        };
+        each([&](int n, int32_t g, int32_t s) {
+          load_b(b[n], rows_of_b, s, b_column + g * kBlockColumns,
+                 g < groups && b_column + g * kBlockColumns < out_dim, is_aligned);
+        });
+        if (is_first) {
+          if (!is_beside) wait_for_inputs();
+          stage_t<T>(
+              t_operands,
+              p.t + piece.t_offset + static_cast<int64_t>(fused) * piece.num_rows * piece.t_stride,
+              p.t_stride, parts, piece.t_stride, piece.num_rows, head.lora_rank,
+              piece.weight * head.scale);
+        }
+        each([&](int n, int32_t g, int32_t s) {
+          if (g < groups && s == steps - 1) y.load(now[n], g);
+        });
+        if (is_first) __syncthreads();  // t is there for all
+#pragma unroll
+        for (int n = 0; n < kAtOnce; ++n) {
+          if (group == groups) break;
+          if (step == 0) clear(acc);
+          multiply<T>(acc, b[n], t_operands.of_lane[step][lane]);
+          if (++step == steps) {
+            y.add(now[n], group, acc);
+            step = 0;
+            ++group;
+          }
         }
       }
+      continue;
     }
-    if (!is_touched || !is_inside) continue;
-#pragma unroll
-    for (int row = 0; row < kPieceTokens; ++row) {
-      if (row >= piece.num_rows) break;
-      uint4* const to = reinterpret_cast<uint4*>(y + row * p.y_stride);
-      float old[kVec];
-      unpack<T>(old, row == 0 ? first_y : *to);
-      *to = make_uint4(pack2<T>(old[0] + sums[row][0], old[1] + sums[row][1]),
-                       pack2<T>(old[2] + sums[row][2], old[3] + sums[row][3]),
-                       pack2<T>(old[4] + sums[row][4], old[5] + sums[row][5]),
-                       pack2<T>(old[6] + sums[row][6], old[7] + sums[row][7]));
+
+    if (!is_beside) wait_for_inputs();
+#pragma unroll 1
+    for (int32_t group = 0; group < groups; ++group) {
+      const int32_t at = b_column + group * kBlockColumns;
+      bool is_touched = false;
+      clear(acc);
+#pragma unroll 1
+      for (int32_t e = piece.entry_begin; e < piece.entry_end; ++e) {
+        const LoraEntry entry = p.batch.entries[e];
+        const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
+        const core::LoraModule* const own =
+            module_of(p.batch, adapter, p.layer_idx, p.module_idx[fused]);
+        const ModuleHead own_head = load_head(own, &own->b);
+        const LoraRun run = run_of(own_head, adapter.page_offset);
+#pragma unroll 1
+        for (int32_t r0 = 0; r0 < own_head.lora_rank; r0 += kChunkRanks) {
+          const int32_t ranks = min(kChunkRanks, own_head.lora_rank - r0);
+          is_touched = true;
+          __syncthreads();  // the addresses and t of the chunk before have been used
+          find_rows(run, r0, ranks);
+          stage_t<T>(t_operands,
+                     p.t + entry.t_offset +
+                         static_cast<int64_t>(fused) * piece.num_rows * entry.t_stride + r0,
+                     p.t_stride, parts, entry.t_stride, piece.num_rows, ranks,
+                     entry.weight * own_head.scale);
+          __syncthreads();  // both are there for all
+#pragma unroll 1
+          for (int32_t step = 0; step * kStepRanks < ranks; ++step) {
+            uint4 b[4];
+            load_b(b, rows_of_b, step, at, at < out_dim, run.is_aligned());
+            multiply<T>(acc, b, t_operands.of_lane[step][lane]);
+          }
+        }
+      }
+      if (!is_touched) break;
+      uint4 now[2];
+      y.load(now, group);
+      y.add(now, group, acc);
     }
   }
   wait_for_inputs();
@@ -273,7 +393,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksAnSm)
 
 int32_t shrink_pieces(void* stream, const LoraShrinkParams& params, bool is_beside) {
   const int32_t parts = parts_of(params.batch, params.in_dim, params.num_fused);
-  constexpr int64_t kGrain = 32 * kVec;
+  constexpr int64_t kGrain = 32 * kWarps;
   const auto part_elems =
       static_cast<int32_t>(ceil_div(ceil_div(params.in_dim, parts), kGrain) * kGrain);
   const int64_t columns = int64_t{parts} * params.num_fused;
@@ -287,14 +407,24 @@ int32_t shrink_pieces(void* stream, const LoraShrinkParams& params, bool is_besi
 }
 
 int32_t expand_pieces(void* stream, const LoraExpandParams& params, bool is_beside) {
-  int64_t columns = 0;
-  for (int32_t j = 0; j < params.num_fused; ++j) columns += ceil_div(params.out_dim[j], kColumns);
+  const auto columns_of = [&](int32_t groups) {
+    int64_t columns = 0;
+    for (int32_t j = 0; j < params.num_fused; ++j)
+      columns += ceil_div(params.out_dim[j], groups * kBlockColumns);
+    return columns;
+  };
+  // Fewer columns a block where there are too few blocks otherwise (12 an SM: measured).
+  int32_t groups = 4;
+  while (groups > 1 && columns_of(groups) * params.batch.max_expand_pieces <
+                           int64_t{12} * device_of(stream).sm_count)
+    groups /= 2;
+  const int64_t columns = columns_of(groups);
   const dim3 grid(static_cast<unsigned>(columns),
                   pieces_at_once(stream, params.batch.max_expand_pieces, columns));
   const int32_t parts = parts_of(params.batch, params.in_dim, params.num_fused);
   const auto run = [&](auto element) {
     return launch(stream, lora_expand_pieces_kernel<decltype(element)>, grid, dim3(kThreads), 0,
-                  params, parts, is_beside);
+                  params, parts, groups, is_beside);
   };
   return params.page_dtype == DType::kBF16 ? run(bf16{}) : run(__half{});
 }

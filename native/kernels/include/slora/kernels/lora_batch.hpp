@@ -31,7 +31,7 @@ struct LoraAdapterRef {
 // A segment of few rows, or (shrink) at most kPieceRanks ranks of one entry of it, as one unit of
 // work that names all it needs: a large decode batch has hundreds, and looking each up through the
 // tables would take longer than reading its weights.
-inline constexpr int32_t kPieceTokens = 4;  // rows of a segment that goes in pieces
+inline constexpr int32_t kPieceTokens = 8;  // rows of a segment that goes in pieces
 inline constexpr int32_t kPieceRanks = 16;
 struct alignas(16) LoraPiece {
   const core::LoraModule* modules;  // of the (first) entry's adapter
