@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
     options.model_path_bytes = model_path.size();
   }
   options.tp_rank = static_cast<uint32_t>(std::stoi(arguments["rank"]));
+  if (arguments.count("device")) options.device_idx = std::stoi(arguments["device"]);
   options.num_threads = 1;
   options.join_ms = 20'000;
   options.limit_ms = static_cast<uint32_t>(std::stoi(arguments["limit_ms"]));

@@ -1,5 +1,6 @@
 // Ranks as processes: the same answers as one rank, engines one after another, and each way in
-// which a process can fail ends in one clear error in time.
+// which a process can fail ends in one clear error in time. With SLORA_TEST_BACKEND=cuda over two
+// GPUs, through NCCL.
 #include <chrono>
 #include <cmath>
 
@@ -14,13 +15,17 @@ using comm::test::free_address;
 using comm::test::RankProcess;
 using Clock = std::chrono::steady_clock;
 
+// A GPU's first step loads its code, which takes seconds.
+uint32_t limit_ms() { return tests_cuda() ? 10'000 : 2000; }
+
 class Workers : public testing::Test {
  protected:
   void start(uint32_t tp_rank, std::map<std::string, std::string> arguments = {}) {
     arguments.emplace("join", address_);
     arguments.emplace("secret", "open sesame");
     arguments.emplace("rank", std::to_string(tp_rank));
-    arguments.emplace("limit_ms", "2000");
+    arguments.emplace("limit_ms", std::to_string(limit_ms()));
+    if (tests_cuda()) arguments.emplace("device", std::to_string(tp_rank));
     workers_.push_back(std::make_unique<RankProcess>(SLORA_TP_WORKER, arguments));
   }
 
@@ -29,7 +34,7 @@ class Workers : public testing::Test {
     slora_model_options options = SLORA_MODEL_OPTIONS_INIT;
     const std::string path = std::string(SLORA_ASSETS) + "/" + folder;
     const std::string secret = "open sesame";
-    options.backend = SLORA_BACKEND_HOST;
+    options.backend = tests_cuda() ? SLORA_BACKEND_CUDA : SLORA_BACKEND_HOST;
     options.path = path.data();
     options.path_bytes = path.size();
     options.compute_dtype = SLORA_DTYPE_F32;
@@ -41,7 +46,7 @@ class Workers : public testing::Test {
     options.tp_secret = secret.data();
     options.tp_secret_bytes = secret.size();
     options.tp_join_ms = 20'000;
-    options.tp_limit_ms = 2000;
+    options.tp_limit_ms = limit_ms();
     return ModelHandle(slora_model_load(&options, &error_));
   }
 
@@ -80,7 +85,7 @@ Completion run_with_roman(slora_model* model) {
 void expect_near(const Completion& got, const Completion& want) {
   ASSERT_EQ(got.logits.size(), want.logits.size());
   for (size_t i = 0; i < want.logits.size(); ++i)
-    ASSERT_LE(std::fabs(got.logits[i] - want.logits[i]), 1e-4f) << i;
+    ASSERT_LE(std::fabs(got.logits[i] - want.logits[i]), tests_cuda() ? 1e-3f : 1e-4f) << i;
   EXPECT_EQ(got.tokens, want.tokens);
 }
 
@@ -90,10 +95,9 @@ TEST_F(Workers, GiveTheAnswersOfOneRankEngineAfterEngine) {
   for (const int32_t sharding : {SLORA_LORA_SHARDING_ALIGNED, SLORA_LORA_SHARDING_FULL}) {
     workers_.clear();
     address_ = free_address();
-    start(1);
-    start(2);
-    start(3);
-    ModelHandle model = load("demo-model/base", 4, sharding);
+    const uint32_t tp_size = tests_cuda() ? 2 : 4;
+    for (uint32_t tp_rank = 1; tp_rank < tp_size; ++tp_rank) start(tp_rank);
+    ModelHandle model = load("demo-model/base", tp_size, sharding);
     ASSERT_TRUE(model) << error();
     for (int round = 0; round < 2; ++round) {
       SCOPED_TRACE(round);
@@ -127,7 +131,7 @@ TEST_F(Workers, AKilledRankEndsTheStepWithItsName) {
   const AbiError failure = run_until_failure(engine.get());
   EXPECT_EQ(failure.status, SLORA_ERROR_RANK_LOST);
   EXPECT_NE(std::string(failure.what()).find("rank 1 of 2"), std::string::npos) << failure.what();
-  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(10));
+  EXPECT_LT(Clock::now() - begin, std::chrono::milliseconds(8000 + limit_ms()));
 }
 
 TEST_F(Workers, AStalledRankIsLostWithinTheTimeLimit) {
@@ -141,7 +145,7 @@ TEST_F(Workers, AStalledRankIsLostWithinTheTimeLimit) {
   const AbiError failure = run_until_failure(engine.get());
   EXPECT_EQ(failure.status, SLORA_ERROR_RANK_LOST);
   EXPECT_NE(std::string(failure.what()).find("rank 1 of 2"), std::string::npos) << failure.what();
-  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(15));
+  EXPECT_LT(Clock::now() - begin, std::chrono::milliseconds(13'000 + limit_ms()));
 }
 
 TEST_F(Workers, ARankOfAnotherModelIsRefusedOnBothSides) {
