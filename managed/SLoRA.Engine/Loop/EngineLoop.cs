@@ -1,5 +1,5 @@
-// The one thread that uses the native engine's step: takes commands, plans, submits, collects, hands tokens out. All
-// scheduling state is its own; other threads reach it by Post and read its published numbers.
+// The one thread that uses the native engine's step: takes commands, plans, submits, collects. All scheduling state is
+// its own; other threads reach it by Post and read its published numbers. What becomes of requests is LiveRequests'.
 //
 // One turn: take commands; submit the next plan if fewer than two steps are in flight; collect the oldest when two are,
 // or when there is nothing to submit. A steady turn allocates nothing.
@@ -24,17 +24,13 @@ internal sealed class EngineLoop : IDisposable
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly StepOutcome _outcome;
-    private readonly StreamWaker _waker = new();
+    private readonly LiveRequests _requests;
     private readonly ConcurrentQueue<LoopCommand> _commands = new();
     private readonly AutoResetEvent _wake = new(false);
     private readonly Queue<BatchPlan> _inFlight = new(2);
-    private readonly HashSet<RequestTicket> _tickets = [];
     private readonly Thread _thread;
     private readonly int _maxWaiting;
-    private readonly bool _countsAdapterPages;
 
-    private ulong _lastSequenceId;
-    private int _numWaiting;
     private bool _isPoolStale = true;
     private long _adapterDeferredAt;
     private volatile bool _isStopping;
@@ -46,12 +42,12 @@ internal sealed class EngineLoop : IDisposable
     // countsAdapterPages: adapters take pages that KV could have, everywhere but where an experiment sets a region aside.
     public EngineLoop(INativeEngine native, Scheduler scheduler, int maxWaiting, TimeProvider time, ILogger logger, bool countsAdapterPages = true)
     {
-        _countsAdapterPages = countsAdapterPages;
         _native = native;
         _scheduler = scheduler;
         _maxWaiting = maxWaiting;
         _time = time;
         _logger = logger;
+        _requests = new LiveRequests(native, scheduler, maxWaiting, logger, countsAdapterPages);
         _outcome = new StepOutcome(native.Geometry.MaxBatchRows, native.Geometry.MaxLogprobs);
         _numbers.Beat(time);
         _thread = new Thread(Run) { IsBackground = true, Name = "SLoRA loop" };
@@ -61,7 +57,7 @@ internal sealed class EngineLoop : IDisposable
 
     public LoopNumbers Numbers => _numbers;
 
-    public int NumWaiting => Math.Max(0, Volatile.Read(ref _numWaiting));
+    public int NumWaiting => _requests.NumWaiting;
 
     internal IStepObserver? Probe { get; set; }
 
@@ -73,9 +69,8 @@ internal sealed class EngineLoop : IDisposable
     /// Hands a request over.
     public void Submit(RequestTicket ticket)
     {
-        if (Interlocked.Add(ref _numWaiting, ticket.NumChoices) > _maxWaiting)
+        if (!_requests.TryReserve(ticket.NumChoices))
         {
-            Interlocked.Add(ref _numWaiting, -ticket.NumChoices);
             throw new QueueFullException($"{NumWaiting} sequences wait, the limit is {_maxWaiting}; try again later", RetryAfter());
         }
 
@@ -118,7 +113,7 @@ internal sealed class EngineLoop : IDisposable
         }
 
         // _wake stays: a Post that has just seen the loop open may still set it.
-        _waker.Dispose();
+        _requests.Dispose();
     }
 
     private static void Complete(TaskCompletionSource done, Action action)
@@ -182,13 +177,7 @@ internal sealed class EngineLoop : IDisposable
     private void Close(Exception reason)
     {
         _isClosed = true;
-        foreach (var ticket in _tickets)
-        {
-            ticket.Stream.Fail(reason);
-            ticket.Stream.Wake();
-        }
-
-        _tickets.Clear();
+        _requests.FailAll(reason);
         RefuseCommands();
         _idle?.TrySetResult();
     }
@@ -231,39 +220,14 @@ internal sealed class EngineLoop : IDisposable
             switch (command.Kind)
             {
                 case LoopCommandKind.Start:
-                    StartTicket(command.Ticket!);
+                    _requests.Start(command.Ticket!);
                     break;
                 case LoopCommandKind.Cancel:
-                    CancelTicket(command.Ticket!, command.ChoiceIndex);
+                    _requests.Cancel(command.Ticket!, command.ChoiceIndex);
                     break;
                 default:
                     command.Action!();
                     break;
-            }
-        }
-    }
-
-    private void StartTicket(RequestTicket ticket)
-    {
-        _tickets.Add(ticket);
-        ticket.NumLive = ticket.NumChoices;
-        ticket.Sequences = new EngineSequence?[ticket.NumChoices];
-        for (var choice = 0; choice < ticket.NumChoices; choice++)
-        {
-            var uses = Array.ConvertAll(ticket.Adapters, adapter => _scheduler.Adapters.GetOrAdd(adapter.Id, _countsAdapterPages ? adapter.Pages : 0));
-            var sequence = new EngineSequence(new SequenceId(++_lastSequenceId), ticket, choice, uses);
-            ticket.Sequences[choice] = sequence;
-            _scheduler.Enqueue(sequence);
-        }
-    }
-
-    private void CancelTicket(RequestTicket ticket, int choiceIndex)
-    {
-        for (var choice = 0; choice < ticket.Sequences.Length; choice++)
-        {
-            if ((choiceIndex < 0 || choiceIndex == choice) && ticket.Sequences[choice] is { } sequence)
-            {
-                End(sequence);
             }
         }
     }
@@ -297,7 +261,7 @@ internal sealed class EngineLoop : IDisposable
             _native.PreemptSequence(sequence.Id.Value);
         }
 
-        if (!TryCreateAdmitted(plan))
+        if (!_requests.TryCreateAdmitted(plan))
         {
             return false;
         }
@@ -333,7 +297,7 @@ internal sealed class EngineLoop : IDisposable
 
         if (_scheduler.DeferForPages() is EngineSequence hopeless)
         {
-            FailHopeless(hopeless);
+            _requests.FailHopeless(hopeless);
         }
 
         return true;
@@ -376,46 +340,6 @@ internal sealed class EngineLoop : IDisposable
         }
     }
 
-    private bool TryCreateAdmitted(BatchPlan plan)
-    {
-        var complete = true;
-        foreach (var admitted in plan.Admitted)
-        {
-            complete &= TryCreate((EngineSequence)admitted);
-        }
-
-        return complete;
-    }
-
-    private bool TryCreate(EngineSequence sequence)
-    {
-        try
-        {
-            if (_native.CreateSequence(sequence.ToStart()) != StepStatus.Ok)
-            {
-                _scheduler.Unadmit(sequence);
-                return false;
-            }
-
-            LeaveQueue(sequence);
-            return true;
-        }
-        catch (SLoRAException error) when (!error.IsFatal)
-        {
-            Fail(sequence, error, isCreated: false);
-            return false;
-        }
-    }
-
-    private void LeaveQueue(EngineSequence sequence)
-    {
-        if (!sequence.WasAdmitted)
-        {
-            sequence.WasAdmitted = true;
-            Interlocked.Decrement(ref _numWaiting);
-        }
-    }
-
     private void Collect()
     {
         var status = _native.Collect(_outcome);
@@ -431,9 +355,9 @@ internal sealed class EngineLoop : IDisposable
             NoteResidency(_outcome.Events[i]);
         }
 
-        HandOut(plan);
+        _requests.HandOut(plan, _outcome);
         _numbers.Publish(_scheduler, plan);
-        _waker.Signal();
+        _requests.WakeReaders();
         Probe?.OnStep(plan, _outcome);
         Scheduler.Recycle(plan);
     }
@@ -450,73 +374,5 @@ internal sealed class EngineLoop : IDisposable
         {
             _scheduler.Adapters.Evicted(change.AdapterId);
         }
-    }
-
-    private void HandOut(BatchPlan plan)
-    {
-        var sequences = plan.Sequences;
-        for (var i = 0; i < sequences.Length; i++)
-        {
-            var sequence = (EngineSequence)sequences[i];
-            var row = _outcome.Rows[i];
-            _scheduler.Complete(sequence);
-            if (row.IsSampled && !row.IsDropped && sequence.Phase != SequencePhase.Ended)
-            {
-                HandOut(sequence, row);
-            }
-        }
-    }
-
-    private void HandOut(EngineSequence sequence, in RowOutcome row)
-    {
-        sequence.NumSampled++;
-        var isStop = sequence.IsStop(row.TokenId);
-        var isLast = sequence.NumPromptTokens + sequence.NumSampled == sequence.MaxTokens;
-        FinishReason? finish = isStop ? FinishReason.Stop : isLast ? FinishReason.Length : null;
-        var top = _outcome.Logprobs.AsSpan(row.LogprobsOffset, row.NumLogprobs);
-        var stream = sequence.Ticket.Stream;
-        stream.Write(new TokenEvent(sequence.ChoiceIndex, row.TokenId, row.Logprob, row.NumLogprobs, finish, isStop), top);
-        _waker.Mark(stream);
-        if (finish is not null)
-        {
-            End(sequence);
-        }
-    }
-
-    // ---- ends
-
-    private void End(EngineSequence sequence, bool isCreated = true)
-    {
-        if (sequence.HasSlot && isCreated)
-        {
-            _native.ReleaseSequence(sequence.Id.Value);
-        }
-
-        _scheduler.End(sequence);
-        LeaveQueue(sequence);
-        var ticket = sequence.Ticket;
-        ticket.Sequences[sequence.ChoiceIndex] = null;
-        if (--ticket.NumLive == 0)
-        {
-            _tickets.Remove(ticket);
-        }
-    }
-
-    private void Fail(EngineSequence sequence, Exception error, bool isCreated)
-    {
-        var ticket = sequence.Ticket;
-        End(sequence, isCreated);
-        CancelTicket(ticket, -1);
-        ticket.Stream.Fail(error);
-        _waker.Mark(ticket.Stream);
-        _waker.Signal();
-    }
-
-    private void FailHopeless(EngineSequence sequence)
-    {
-        var pages = PageBudget.PagesFor(sequence.NumTokens, _native.Geometry.TokensPerPage);
-        EngineLog.RequestHopeless(_logger, sequence.Ticket.Id, sequence.NumTokens, pages, _native.Geometry.NumPages);
-        var message = $"{sequence.NumTokens} tokens need {pages} pages; pinned adapters leave too few of the {_native.Geometry.NumPages} pages even for this request alone";
-        Fail(sequence, new OutOfDeviceMemoryException((int)StepStatus.DeferredPages, message), isCreated: true);
     }
 }

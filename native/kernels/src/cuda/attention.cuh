@@ -1,5 +1,5 @@
-// What the attention kernels share: instructions, where a position's K and V lie, how a row's
-// context is cut into splits. Their launchers are at the end.
+// What the attention kernels share: instructions, where a position's K and V lie, how many partial
+// results there may be. Their launchers are at the end.
 #pragma once
 
 #include "common.cuh"
@@ -14,41 +14,6 @@ inline constexpr int32_t kMaxSplits = 64;
 
 // ---- instructions
 
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-__device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address));
-}
-__device__ __forceinline__ void ldmatrix4_trans(uint32_t (&r)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address));
-}
-// The transpose of an 8 x 8 matrix of 16-bit elements held by a warp.
-__device__ __forceinline__ uint32_t transpose8x8(uint32_t x) {
-  uint32_t y;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
-  return y;
-}
-// 16 bytes to shared memory; zeros if not `is_valid` (then `from` is not read).
-__device__ __forceinline__ void copy_async16(uint32_t to, const void* from, bool is_valid) {
-  const int bytes = is_valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
-               : "memory");
-}
-__device__ __forceinline__ void copy_async16(uint32_t to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-__device__ __forceinline__ void copy_async_commit() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int kPending>
-__device__ __forceinline__ void copy_async_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
 // K and V are read once: no room in L1 for them.
 __device__ __forceinline__ uint4 load_once(const void* from) {
   uint4 v;

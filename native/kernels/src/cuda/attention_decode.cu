@@ -10,59 +10,16 @@
 // eight rows of V^T, paired with those of the next position by byte permutes.
 #include <algorithm>
 
-#include "attention.cuh"
+#include "attention_splits.cuh"
 #include "cluster.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
 
-constexpr int kChunk = 16;  // positions of a warp's step
-constexpr int kMaxCluster = 8;
-
 // Of a block; eight where there are too few blocks for the card.
 __host__ __device__ constexpr int blocks_an_sm(int head_size, int head_tiles, int warps) {
   return head_size <= 128 && head_tiles == 1 ? 16 / warps : 2;
 }
-
-struct Splits {
-  int32_t count;    // of each row's context, a bound: short rows use fewer
-  bool is_cluster;  // the splits of a head are one cluster and add up among themselves
-  int32_t heads_a_block;
-  int32_t min_chunks;  // of a split: one a warp
-  bool is_by_token;    // partial results are indexed by token, else by row: whichever are fewer
-  bool is_beside;      // the launch before is the prefill's, which has seen all inputs come
-  float2* stats;       // (max, sum) of [row, head, split]
-  float* partial;      // [row, head, split, D]
-
-  // Of the first split of a head.
-  __device__ int64_t slot(const AttentionParams& params, int32_t s, int64_t token,
-                          int32_t head) const {
-    return ((is_by_token ? token : s) * params.num_heads + head) * count;
-  }
-};
-
-// The chunks of a row and which of them a split takes. Lengths are the row's own: a launch's shape
-// depends on bounds only.
-struct Context {
-  int32_t position;     // -1: nothing to do
-  int32_t begin;        // first position
-  int32_t first_chunk;  // of the row
-  int32_t chunks_a_split;
-  int32_t num_splits;  // with at least one chunk
-
-  __device__ Context(const AttentionParams& params, int32_t s, int32_t max_splits,
-                     int32_t min_chunks) {
-    const int32_t first_token = params.row_offsets[s];
-    const bool is_decode = params.row_offsets[s + 1] - first_token == 1;
-    position = is_decode ? params.token_position[first_token] : -1;
-    begin = window_begin(params, position);
-    first_chunk = begin / kChunk;
-    const int32_t chunks = position / kChunk + 1 - first_chunk;
-    // Fewer than one chunk a warp is not worth a block.
-    chunks_a_split = max((chunks + max_splits - 1) / max_splits, min_chunks);
-    num_splits = (chunks + chunks_a_split - 1) / chunks_a_split;
-  }
-};
 
 __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
   return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
@@ -76,7 +33,7 @@ __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
 // the memory a steadier load: 3 % faster.
 template <typename T, int kD, int kHeadTiles, bool kIsWhole, int kWarps, bool kIsSplit>
 __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWarps))
-    attention_decode_kernel(const AttentionParams params, const Splits splits) {
+    attention_decode_kernel(const AttentionParams params, const DecodeSplits splits) {
   constexpr int kKLoads = kD / 32;  // 16-byte pieces of a K row a lane
   constexpr int kVLoads = kD / 64;
   constexpr int kHeads = 8 * kHeadTiles;
@@ -102,7 +59,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   const int32_t first_head = kv_head * group + group_begin;
 
   // ---- the row's tables: copies wrote them, so they may be read at once
-  const Context context(params, s, splits.count, kWarps);
+  const SplitContext context(params, s, splits.count, kWarps);
   const int32_t split = blockIdx.x;
   const int32_t end_chunk = min(context.first_chunk + (split + 1) * context.chunks_a_split,
                                 context.position / kChunk + 1);
@@ -415,82 +372,8 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   leave();
 }
 
-// Semantics  the splits' partial results of (row, head) made one, in the order of the splits
-template <typename T>
-__global__ void attention_combine_kernel(const AttentionParams params, const Splits splits) {
-  allow_next();
-  const int32_t s = blockIdx.y;
-  const Context context(params, s, splits.count, splits.min_chunks);
-  const int64_t token = params.row_offsets[s];
-  wait_for_inputs();
-  if (context.position < 0 || context.num_splits == 1) return;
-  const int32_t d = params.head_size;
-  const int32_t pieces = d / 4;
-  const int32_t i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= params.num_heads * pieces) return;
-  const int32_t head = i / pieces, e = i % pieces * 4;
-  const int64_t slot = splits.slot(params, s, token, head);
-  float most = SLORA_NEGATIVE_INFINITY;
-  for (int32_t j = 0; j < context.num_splits; ++j) most = fmaxf(most, splits.stats[slot + j].x);
-  float total = 0.0f;
-  float4 value = make_float4(0, 0, 0, 0);
-#pragma unroll 4
-  for (int32_t j = 0; j < context.num_splits; ++j) {
-    const float2 stats = splits.stats[slot + j];
-    const float4 part = *reinterpret_cast<const float4*>(splits.partial + (slot + j) * d + e);
-    const float factor = exp2_fast(stats.x - most);
-    total += factor * stats.y;
-    value.x += factor * part.x;
-    value.y += factor * part.y;
-    value.z += factor * part.z;
-    value.w += factor * part.w;
-  }
-  const float inverse = 1.0f / total;
-  const uint2 out = make_uint2(pack2<T>(value.x * inverse, value.y * inverse),
-                               pack2<T>(value.z * inverse, value.w * inverse));
-  *reinterpret_cast<uint2*>(static_cast<T*>(params.out) + (token * params.num_heads + head) * d +
-                            e) = out;
-}
-
-int64_t max_context_of(const AttentionParams& params) {
-  const int64_t context = params.max_context > 0
-                              ? params.max_context
-                              : params.page_table_stride * params.tokens_per_page;
-  return params.window > 0 ? std::min<int64_t>(context, params.window + kChunk) : context;
-}
-
-// Splits so that the card is full once, from bounds only. Up to a cluster's size they need no
-// second kernel; more are only worth it where a context is long.
-Splits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_block,
-                   int64_t blocks, int32_t warps, int32_t blocks_an_sm, bool is_beside) {
-  const device::cuda::CudaDevice& device = device_of(stream);
-  const int64_t slots = int64_t{device.sm_count} * blocks_an_sm;
-  const int64_t context = max_context_of(params);
-  int64_t count = slots / blocks;
-  // Clusters of many blocks find room in a card half full, hardly in a full one.
-  if (count > 2) count = std::max<int64_t>(slots / 2 / blocks, 2);
-  count = std::min(count, ceil_div(context, kChunk * warps));
-  const int64_t heads = int64_t{std::min(params.num_rows, params.num_tokens)} * params.num_heads;
-  const bool is_cluster = device.sm_version >= 90;
-  const int64_t most = is_cluster          ? kMaxCluster
-                       : !params.workspace ? 1
-                                           : std::min<int64_t>(kMaxPartials / heads, kMaxSplits);
-  count = std::clamp<int64_t>(count, 1, std::max<int64_t>(most, 1));
-  Splits splits;
-  splits.count = static_cast<int32_t>(count);
-  splits.is_cluster = is_cluster;
-  splits.heads_a_block = heads_a_block;
-  splits.min_chunks = warps;
-  splits.is_beside = is_beside;
-  splits.is_by_token = params.num_tokens < params.num_rows;
-  const int64_t partials = heads * count;
-  splits.stats = static_cast<float2*>(params.workspace);
-  splits.partial = static_cast<float*>(params.workspace) + 2 * ((partials + 1) / 2 * 2);
-  return splits;
-}
-
 template <typename T, int kD, int kHeadTiles, int kWarps, bool kIsSplit>
-int32_t launch_decode(void* stream, const AttentionParams& params, const Splits& splits,
+int32_t launch_decode(void* stream, const AttentionParams& params, const DecodeSplits& splits,
                       int64_t heads_of_blocks) {
   const auto kernel = params.tokens_per_page % kChunk == 0
                           ? attention_decode_kernel<T, kD, kHeadTiles, true, kWarps, kIsSplit>
@@ -510,11 +393,7 @@ int32_t launch_decode(void* stream, const AttentionParams& params, const Splits&
   status = launch(stream, kernel, grid, dim3(kWarps * 32), shared_bytes,
                   splits.is_cluster ? splits.count : 1, params, splits);
   if (status != kOk || splits.count == 1 || splits.is_cluster) return status;
-  constexpr int kThreads = 128;
-  const dim3 combine(
-      static_cast<unsigned>(ceil_div(int64_t{params.num_heads} * params.head_size / 4, kThreads)),
-      params.num_rows);
-  return launch(stream, attention_combine_kernel<T>, combine, dim3(kThreads), 0, params, splits);
+  return launch_attention_combine(stream, params, splits);
 }
 
 template <typename T, int kD, int kHeadTiles>
@@ -531,7 +410,7 @@ int32_t launch_decode(void* stream, const AttentionParams& params, bool is_besid
     if (blocks * kMaxCluster <= device_of(stream).sm_count)
       return launch_decode<T, kD, 1, 8, true>(stream, params, plan(8), heads_of_blocks);
   }
-  const Splits splits = plan(4);
+  const DecodeSplits splits = plan(4);
   return splits.count > 1
              ? launch_decode<T, kD, kHeadTiles, 4, true>(stream, params, splits, heads_of_blocks)
              : launch_decode<T, kD, kHeadTiles, 4, false>(stream, params, splits, heads_of_blocks);

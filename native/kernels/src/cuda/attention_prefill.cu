@@ -4,6 +4,7 @@
 // copies, one tile of positions ahead.
 #include <algorithm>
 
+#include "async_copy.cuh"
 #include "attention.cuh"
 
 namespace slora::kernels::cuda {
@@ -157,8 +158,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const uint32_t row_to = to + (4 * i + j) * S::kRowsAPass * S::kStride;
-        copy_async16(row_to, k_from + uint64_t{each[j]} * 16);
-        copy_async16(row_to + S::kTileBytes, v_from + uint64_t{each[j]} * 16);
+        copy_16(row_to, k_from + uint64_t{each[j]} * 16);
+        copy_16(row_to + S::kTileBytes, v_from + uint64_t{each[j]} * 16);
       }
     }
   };
@@ -173,12 +174,12 @@ __global__ void __launch_bounds__(kThreads, 2)
       from += (tile.first_token + token) * params.q_stride +
               static_cast<int64_t>(first_head + row - token * num_heads) * d + piece * 8;
     }
-    copy_async16(q_address + row * S::kStride + piece * 16, from, is_valid);
+    copy_16(q_address + row * S::kStride + piece * 16, from, is_valid);
   }
   find_offsets(0);
   __syncthreads();  // offsets of step 0
   copy_kv(0);
-  copy_async_commit();
+  commit_copies();
   find_offsets(1);
 
   // ---- the lane's pairs: rows g and g + 8 of each row tile
@@ -211,7 +212,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const uint32_t v_lane = kv_address + S::kTileBytes + lane % 16 * S::kStride + lane / 16 * 16;
 
   for (int32_t step = 0; step < num_steps; ++step) {
-    copy_async_wait<0>();
+    wait_copies<0>();
     // This step's K and V of all threads have come, the next one's offsets too, and all are done
     // with the stage that the next copies overwrite.
     __syncthreads();
@@ -229,11 +230,12 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int k = 0; k < kD / 16; ++k) {
       uint32_t a[kRowTiles][4];
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) ldmatrix4(a[m], q_lane + m * 16 * S::kStride + k * 32);
+      for (int m = 0; m < kRowTiles; ++m)
+        load_matrices(a[m], q_lane + m * 16 * S::kStride + k * 32);
 #pragma unroll
       for (int n = 0; n < kColumnTiles; n += 2) {
         uint32_t b[4];
-        ldmatrix4(b, k_lane + stage + n * 8 * S::kStride + k * 32);
+        load_matrices(b, k_lane + stage + n * 8 * S::kStride + k * 32);
 #pragma unroll
         for (int m = 0; m < kRowTiles; ++m) {
           mma<T>(score[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
@@ -243,7 +245,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
 
     if (step + 1 < num_steps) copy_kv(step + 1);
-    copy_async_commit();
+    commit_copies();
 
     // ---- cap and range
     const int32_t step_begin = aligned_begin + step * S::kPositions;
@@ -344,7 +346,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
       for (int n = 0; n < kD / 8; n += 2) {
         uint32_t b[4];
-        ldmatrix4_trans(b, v_lane + stage + k * 16 * S::kStride + n * 16);
+        load_transposed(b, v_lane + stage + k * 16 * S::kStride + n * 16);
 #pragma unroll
         for (int m = 0; m < kRowTiles; ++m) {
           mma<T>(acc[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);

@@ -18,6 +18,8 @@
 #include <algorithm>
 
 #include "src/cuda/async_copy.cuh"
+#include "src/cuda/cluster.cuh"
+#include "src/cuda/tensor_cores.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
@@ -58,7 +60,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
   allow_next();
   const uint32_t rank = kCluster > 1 ? cluster_rank() : 0;
   // Both blocks must have begun before one writes the other's shared memory.
-  if constexpr (kCluster > 1) cluster_arrive();
+  if constexpr (kCluster > 1) cluster_arrive_together();
   const int64_t num_blocks = gridDim.x / kCluster;
   const int64_t block = blockIdx.x / kCluster;
   const int64_t num_runs = params.n / kBlockRows;
@@ -91,12 +93,12 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
       const uint32_t to = copy_to + static_cast<uint32_t>(load_slot * kStageBytes);
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        copy_16(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
+        copy_16_of_run(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
       // The upper rows of a half granule are another block's; their sums are dropped.
       if (!(ends_in_half && loads_left <= kChunks)) {
 #pragma unroll
         for (int i = 4; i < 8; ++i)
-          copy_16(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
+          copy_16_of_run(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
       }
       --loads_left;
       load_k += kUnitsAStage * kUnit;
@@ -142,7 +144,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
     static_cast<Y*>(params.y)[out_token * params.y_stride + column] = from_float<Y>(sum);
   };
 
-  if constexpr (kCluster > 1) cluster_wait();
+  if constexpr (kCluster > 1) cluster_wait_together();
   int slot = 0;
   float own_sum = 0;
   for (int granule = 0; granule < num_granules; ++granule) {
@@ -193,7 +195,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
       // The other block's sum of this granule arrives behind the barrier, which is waited for one
       // granule later: then the two buffers of `incoming` are never written while they are read.
       if (granule > 0) {
-        cluster_wait();
+        cluster_wait_together();
         if (rank == 0 && has_output)
           finish(granule - 1, own_sum + incoming[((granule - 1) & 1) * kPartials + out_place]);
       }
@@ -202,12 +204,12 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
         store_remote(
             remote_address(shared_address(incoming + (granule & 1) * kPartials + out_place), 0),
             sum);
-      cluster_arrive();
+      cluster_arrive_together();
     }
   }
   if constexpr (kCluster > 1) {
     if (num_granules > 0) {
-      cluster_wait();
+      cluster_wait_together();
       if (rank == 0 && has_output)
         finish(num_granules - 1,
                own_sum + incoming[((num_granules - 1) & 1) * kPartials + out_place]);

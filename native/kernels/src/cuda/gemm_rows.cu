@@ -14,6 +14,8 @@
 #include <algorithm>
 
 #include "src/cuda/async_copy.cuh"
+#include "src/cuda/cluster.cuh"
+#include "src/cuda/tensor_cores.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
@@ -54,7 +56,8 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_rows_kernel(GemmParams param
   const int warp = thread / 32, lane = thread % 32;
   const int half = warp % 2, slice = warp / 2;
   const uint32_t rank = cluster_rank();
-  cluster_arrive();  // both blocks must have begun before one writes the other's shared memory
+  // Both blocks must have begun before one writes the other's shared memory.
+  cluster_arrive_together();
 
   const int64_t clusters = gridDim.x / kCluster, cluster = blockIdx.x / kCluster;
   const int64_t num_blocks = params.n / kBlockRows;
@@ -82,9 +85,10 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_rows_kernel(GemmParams param
       const int row = piece_row + 32 * i;
       // Rows past the range are another cluster's; their sums are dropped.
       if (tile_row + row < last)
-        copy_16(ring + static_cast<uint32_t>(slot * S::kStageBytes) + place(row, piece),
-                static_cast<const T*>(params.w) + (is_inside ? (tile_row + row) * params.k + k : 0),
-                is_inside);
+        copy_16_of_run(
+            ring + static_cast<uint32_t>(slot * S::kStageBytes) + place(row, piece),
+            static_cast<const T*>(params.w) + (is_inside ? (tile_row + row) * params.k + k : 0),
+            is_inside);
     }
   };
   const auto copy_x = [&](int slot, int k_stage) {
@@ -94,10 +98,11 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_rows_kernel(GemmParams param
     for (int i = 0; i < (kM + 31) / 32; ++i) {
       const int row = piece_row + 32 * i;
       if (row < params.m)
-        copy_16(ring + static_cast<uint32_t>(slot * S::kStageBytes + kTileRows * kRowBytes) +
-                    place(row, piece),
-                static_cast<const T*>(params.x) + (is_inside ? row * params.x_stride + k : 0),
-                is_inside);
+        copy_16_of_run(
+            ring + static_cast<uint32_t>(slot * S::kStageBytes + kTileRows * kRowBytes) +
+                place(row, piece),
+            static_cast<const T*>(params.x) + (is_inside ? row * params.x_stride + k : 0),
+            is_inside);
     }
   };
 
@@ -145,7 +150,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_rows_kernel(GemmParams param
       }
     }
   }
-  cluster_wait();
+  cluster_wait_together();
 
   float sums[2][kTokenTiles][4];
   const auto clear = [&] {
@@ -245,8 +250,8 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_rows_kernel(GemmParams param
       }
     }
     // The buffer of two tiles ago is free: both have passed the barrier of the tile between.
-    cluster_arrive();
-    cluster_wait();
+    cluster_arrive_together();
+    cluster_wait_together();
     if (rank == 0) {
       for (int i = thread; i < params.m * kFours; i += kThreads) {
         const int token = i / kFours, row = i % kFours * 4;

@@ -6,6 +6,7 @@
 // memory, and a block holds all ranks of all fused modules, so x is read once.
 #include <cooperative_groups.h>
 
+#include "src/cuda/async_copy.cuh"
 #include "src/cuda/lora_common.cuh"
 
 namespace slora::kernels::cuda {
@@ -186,17 +187,6 @@ __device__ __forceinline__ uint32_t swizzled(int32_t row, int32_t piece) {
   return static_cast<uint32_t>(row * 128 + ((piece ^ (row & 7)) << 4));
 }
 
-__device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool is_there) {
-  const int bytes = is_there ? 16 : 0;  // the rest is filled with zeros
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes));
-}
-
-__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t from) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(from));
-}
-
 // Where one column of the tile comes from and goes to: one rank of one fused module of one entry.
 struct ShrinkColumn {
   const void* a;     // null: none
@@ -247,7 +237,7 @@ __device__ __forceinline__ void sum_in_cluster(const float (&acc)[kColumns / 16]
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
   const int32_t first_row = thread / 32 % 4 * 16 + thread % 32 / 4;
   const int32_t first_column = thread / 128 * (kColumns / 2) + thread % 4 * 2;
-  asm volatile("cp.async.wait_group 0;");
+  wait_copies<0>();
   __syncthreads();  // nobody reads the stages any more
 #pragma unroll
   for (int n = 0; n < kColumns / 16; ++n) {
@@ -299,7 +289,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
   const int32_t k_end = min(k_begin + part_elems, static_cast<int32_t>(p.in_dim));
   const int32_t steps = (k_end - k_begin + kTileK - 1) / kTileK;
   const T* const x = static_cast<const T*>(p.x) + (unit.begin + unit.first) * p.x_stride;
-  const uint32_t base = static_cast<uint32_t>(__cvta_generic_to_shared(stages));
+  const uint32_t base = shared_address(stages);
 
   const auto stage_x = [&](int32_t step) {
     const uint32_t to = base + static_cast<uint32_t>(step % kStages * Tile::kStageBytes);
@@ -309,7 +299,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
       const int32_t piece = thread % 8;
       const int32_t k = k_begin + step * kTileK + piece * 8;
       const bool is_there = row < unit.count && k < k_end;
-      copy_async(to + swizzled(row, piece), is_there ? x + row * p.x_stride + k : x, is_there);
+      copy_16(to + swizzled(row, piece), is_there ? x + row * p.x_stride + k : x, is_there);
     }
   };
   const auto stage_a = [&](int32_t step) {
@@ -324,7 +314,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
       const bool is_there = column.a != nullptr && k < k_end;
       const T* from = is_there ? static_cast<const T*>(column.a) + k : x;
       if (column.is_aligned) {
-        copy_async(base + offset + swizzled(row, piece), from, is_there);
+        copy_16(base + offset + swizzled(row, piece), from, is_there);
       } else {
         *reinterpret_cast<uint4*>(stages + offset + swizzled(row, piece)) =
             is_there ? load_unaligned(from) : make_uint4(0, 0, 0, 0);
@@ -344,16 +334,16 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
     wait_for_inputs();
     for (int32_t s = 0; s < kStages - 1; ++s) {
       if (s < steps) stage_x(s);
-      asm volatile("cp.async.commit_group;");
+      commit_copies();
     }
     for (int32_t step = 0; step < steps; ++step) {
-      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2));
+      wait_copies<kStages - 2>();
       __syncthreads();  // this stage is there for all, and all are done with the one before it
       if (const int32_t next = step + kStages - 1; next < steps) {
         stage_a(next);
         stage_x(next);
       }
-      asm volatile("cp.async.commit_group;");
+      commit_copies();
       const uint32_t x_tile = base + static_cast<uint32_t>(step % kStages * Tile::kStageBytes);
       const uint32_t a_tile = x_tile + kPrefillTokens * kTileK * 2;
 #pragma unroll
@@ -386,7 +376,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
       }
     }
     if (is_last) break;
-    asm volatile("cp.async.wait_group 0;");
+    wait_copies<0>();
     __syncthreads();  // columns and stages are free again
   }
   leave_idle();
