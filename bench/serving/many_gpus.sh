@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # On a host with several GPUs: tensor parallel over N of them, for each N given. Builds, then
-#   1. runs every golden over N ranks: aligned and full sharding of LoRA, with recorded steps and without;
+#   1. runs every golden over N ranks: aligned and full sharding of LoRA, with recorded steps and without, and with sums in chunks;
 #   2. times decode steps (1, 32, 128 rows) and a prefill of 8,192 tokens of the Llama shapes: base, and 32 different
 #      adapters of lora_ranks 8, 16, 32, 64; with the time of the collectives alone, the loss by LoRA, the speed-up and
 #      what the cost model says;
@@ -58,9 +58,9 @@ else
 fi
 
 failed=0
-golden() { # ranks, sharding, graphs, program
-  local name="goldens-tp$1-$2-graphs$3-$4" status=0 begin=$SECONDS
-  env SLORA_TEST_BACKEND="$backend" SLORA_TEST_TP="$1" SLORA_TEST_LORA_SHARDING="$2" SLORA_GRAPHS="$3" SLORA_TP_GROUP_OF_ONE=1 \
+golden() { # ranks, sharding, graphs, program, more of the environment
+  local name="goldens-tp$1-$2-graphs$3-$4${5:+-overlapped}" status=0 begin=$SECONDS
+  env "${@:5}" SLORA_TEST_BACKEND="$backend" SLORA_TEST_TP="$1" SLORA_TEST_LORA_SHARDING="$2" SLORA_GRAPHS="$3" SLORA_TP_GROUP_OF_ONE=1 \
     timeout "$limit" "$bin/$4" >"$out/$name.log" 2>&1 || status=$?
   echo "$name: status $status, $(sed -nE 's/^\[  PASSED  \] //p' "$out/$name.log" | tail -n 1) $((SECONDS - begin)) s"
   if [ $status != 0 ]; then
@@ -75,6 +75,7 @@ if [[ " $wanted " == *" goldens "* ]]; then
       for graphs in 1 0; do
         for program in golden_test tiny_golden_test mixed_batch_test; do golden "$size" $sharding $graphs $program; done
       done
+      for program in golden_test tiny_golden_test; do golden "$size" $sharding 1 $program SLORA_OVERLAP_TOKENS=8; done
     done
   done
 fi

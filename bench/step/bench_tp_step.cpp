@@ -4,7 +4,10 @@
 //
 // usage: bench_tp_step --model DIR --tp N [--sharding aligned|full] [--batches 1,32,128]
 //                      [--prefill 8192] [--sets base,mixed] [--backend cuda|host] [--pool-gib N]
-//                      [--json FILE]
+//                      [--overlap-tokens N,...] [--json FILE]
+//
+// overlap-tokens: the least length of a chunk in which a prefill sums a layer's output (0: whole
+// sums), in place of the engine's own choice; all is measured once for each.
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -25,7 +28,7 @@ const std::vector<uint32_t> kLoraRanks = {8, 16, 32, 64};
 
 struct Arguments {
   std::string model, json, sharding = "aligned", backend = "cuda", batches = "1,32,128";
-  std::string prefill = "8192", sets = "base,mixed";
+  std::string prefill = "8192", sets = "base,mixed", overlap;
   int tp_size = 1;
   double pool_gib = 8;
 };
@@ -132,6 +135,7 @@ class CollectiveTimer {
 struct Row {
   Result result;
   double collective_us;
+  std::string overlap;  // empty: the engine's own choice
 };
 
 Arguments parse(int argc, char** argv) {
@@ -145,6 +149,7 @@ Arguments parse(int argc, char** argv) {
     if (key == "--prefill") arguments.prefill = value;
     if (key == "--sets") arguments.sets = value;
     if (key == "--backend") arguments.backend = value;
+    if (key == "--overlap-tokens") arguments.overlap = value;
     if (key == "--pool-gib") arguments.pool_gib = std::atof(value.c_str());
     if (key == "--json") arguments.json = value;
   }
@@ -156,7 +161,7 @@ Arguments parse(int argc, char** argv) {
         stderr,
         "usage: bench_tp_step --model DIR --tp N [--sharding aligned|full] [--batches "
         "1,32,128] [--prefill 8192] [--sets base,mixed] [--backend cuda|host] [--pool-gib N] "
-        "[--json FILE]\n");
+        "[--overlap-tokens N,...] [--json FILE]\n");
     std::exit(1);
   }
   return arguments;
@@ -180,9 +185,12 @@ void write_json(const Arguments& arguments, const std::vector<Row>& rows) {
     const Result& r = rows[i].result;
     std::fprintf(file,
                  "    {\"what\": \"%s\", \"set\": \"%s\", \"size\": %d, \"device_us\": %.2f, "
-                 "\"wall_us\": %.2f, \"collective_us\": %.2f}%s\n",
+                 "\"wall_us\": %.2f, \"collective_us\": %.2f",
                  r.what.c_str(), r.set.c_str(), r.batch, r.device_us, r.wall_us,
-                 rows[i].collective_us, i + 1 < rows.size() ? "," : "");
+                 rows[i].collective_us);
+    if (!rows[i].overlap.empty())
+      std::fprintf(file, ", \"overlap_tokens\": %s", rows[i].overlap.c_str());
+    std::fprintf(file, "}%s\n", i + 1 < rows.size() ? "," : "");
   }
   std::fprintf(file, "  ]\n}\n");
   std::fclose(file);
@@ -201,8 +209,20 @@ class Run {
 
   std::vector<Row> all(const Arguments& arguments) {
     std::vector<Row> rows;
+    if (arguments.overlap.empty()) measure(arguments, "", rows);
+    for (const std::string& overlap : split(arguments.overlap)) {
+      setenv("SLORA_OVERLAP_TOKENS", overlap.c_str(), 1);
+      bench_.reopen_engine();
+      std::printf("overlap-tokens %s\n", overlap.c_str());
+      measure(arguments, overlap, rows);
+    }
+    return rows;
+  }
+
+ private:
+  void measure(const Arguments& arguments, const std::string& overlap, std::vector<Row>& rows) {
     const auto add = [&](const Result& result, int64_t tokens, int64_t outputs) {
-      rows.push_back({result, collective_us(result.set, tokens, outputs)});
+      rows.push_back({result, collective_us(result.set, tokens, outputs), overlap});
       std::printf("%-8s %-6s %6d %12.1f us %12.1f us in collectives (%.1f %%)\n",
                   result.what.c_str(), result.set.c_str(), result.batch, result.device_us,
                   rows.back().collective_us, 100 * rows.back().collective_us / result.device_us);
@@ -219,10 +239,8 @@ class Run {
         add(bench_.prefill(set, tokens, kAdapters, 1.0), tokens, kAdapters);
       }
     }
-    return rows;
   }
 
- private:
   double collective_us(const std::string& set, int64_t tokens, int64_t outputs) {
     const slora_model_info& info = bench_.info();
     Collectives step{tokens, outputs, info.hidden_size, info.vocab_size, info.num_layers};

@@ -71,21 +71,18 @@ class Bench {
     model_ = slora_model_load(&options, &error);
     if (!model_) die(error);
     expect(slora_model_get_info(model_, &info_, &error), error);
-    slora_engine_options sizes = SLORA_ENGINE_OPTIONS_INIT;
-    sizes.pool_bytes = pool_bytes;
-    sizes.max_sequences = kMaxRows;
-    sizes.max_batch_tokens = 8192;
-    sizes.max_context = 8192 + 64;
+    sizes_.pool_bytes = pool_bytes;
+    sizes_.max_sequences = kMaxRows;
+    sizes_.max_batch_tokens = 8192;
+    sizes_.max_context = 8192 + 64;
     // The few shapes that are measured, on their second step; the common ones take seconds.
-    sizes.recording = SLORA_RECORDING_ON_USE;
-    engine_ = slora_engine_create(model_, &sizes, &error);
-    if (!engine_) die(error);
+    sizes_.recording = SLORA_RECORDING_ON_USE;
+    open_engine();
     rows_.resize(kMaxRows);
     std::fprintf(stderr, "model and engine: %.1f s\n", seconds_since(begin));
   }
   ~Bench() {
-    for (Adapter& adapter : adapters_) slora_adapter_unload(adapter.handle);
-    slora_engine_destroy(engine_);
+    close_engine();
     slora_model_destroy(model_);
   }
   Bench(const Bench&) = delete;
@@ -93,11 +90,17 @@ class Bench {
 
   const slora_model_info& info() const { return info_; }
 
+  // A new engine on the same weights: for what an engine reads of the environment. No adapters are
+  // left.
+  void reopen_engine() {
+    close_engine();
+    open_engine();
+  }
+
   // Adapters on q, k, v and o; ranks in turn.
   void use_set(const std::vector<uint32_t>& ranks, int count) {
     const auto begin = Clock::now();
-    for (Adapter& adapter : adapters_) slora_adapter_unload(adapter.handle);
-    adapters_.clear();
+    unload_adapters();
     for (int i = 0; i < count && !ranks.empty(); ++i) {
       slora_error error = SLORA_ERROR_INIT;
       slora_adapter_options options = SLORA_ADAPTER_OPTIONS_INIT;
@@ -218,6 +221,19 @@ class Bench {
     double bytes;
   };
 
+  void open_engine() {
+    slora_error error = SLORA_ERROR_INIT;
+    engine_ = slora_engine_create(model_, &sizes_, &error);
+    if (!engine_) die(error);
+  }
+  void unload_adapters() {
+    for (Adapter& adapter : adapters_) slora_adapter_unload(adapter.handle);
+    adapters_.clear();
+  }
+  void close_engine() {
+    unload_adapters();
+    slora_engine_destroy(engine_);
+  }
   void create(int batch, uint32_t length, int num_adapters) {
     ids_.clear();
     std::vector<int32_t> prompt(length);
@@ -275,6 +291,7 @@ class Bench {
 
   slora_model* model_ = nullptr;
   slora_engine* engine_ = nullptr;
+  slora_engine_options sizes_ = SLORA_ENGINE_OPTIONS_INIT;
   slora_model_info info_ = SLORA_MODEL_INFO_INIT;
   std::vector<Adapter> adapters_;
   uint64_t next_id_ = 0;

@@ -50,6 +50,8 @@ if [ -n "${SLORA_NCCL_LIBRARY:-}" ] || ldconfig -p | grep -q 'libnccl\.so\.2'; t
     run "cuda-tiny_golden_test-group-of-one-$sharding" SLORA_TEST_BACKEND=cuda SLORA_TP_GROUP_OF_ONE=1 \
       SLORA_TEST_LORA_SHARDING=$sharding "$bin/tiny_golden_test"
   done
+  # Sums in chunks on a stream beside the step's.
+  run cuda-tiny_golden_test-overlapped SLORA_TEST_BACKEND=cuda SLORA_TP_GROUP_OF_ONE=1 SLORA_OVERLAP_TOKENS=8 "$bin/tiny_golden_test"
 else
   echo "no NCCL: the group of one is not tested"
 fi

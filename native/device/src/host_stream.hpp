@@ -49,8 +49,8 @@ struct HostGraph {
 
 class HostStream {
  public:
-  // `team` runs this stream's commands. A copy stream gets a team of one of its own, so that it
-  // runs beside compute.
+  // `team` runs this stream's commands. A stream of another kind gets a team of one of its own, so
+  // that it runs beside compute, also while a command of compute waits for it.
   explicit HostStream(std::shared_ptr<SharedTeam> team);
   ~HostStream();
   HostStream(const HostStream&) = delete;

@@ -83,6 +83,7 @@ void walk_engine(Io& io, Options& engine) {
   io.field(engine.recording);
   io.field(engine.max_recordings);
   io.field(engine.recording_bytes);
+  io.field(engine.overlap_tokens);
 }
 
 template <typename Io, typename Options>

@@ -2,8 +2,10 @@
 #include "slora/engine/ranks.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -68,6 +70,21 @@ bool wants_group_of_one() {
   return asked && std::strcmp(asked, "1") == 0;
 }
 
+// Read by rank 0, who tells the others: ranks that cut a sum differently would wait for each other.
+int32_t asked_overlap(int32_t otherwise) {
+  const char* const asked = std::getenv("SLORA_OVERLAP_TOKENS");
+  if (!asked) return otherwise;
+  const std::string_view text = asked;
+  int32_t tokens = -1;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), tokens);
+  if (failure != std::errc{} || end != text.data() + text.size() || tokens < 0 ||
+      tokens > kMaxOverlapTokens) {
+    core::fail(Status::kInvalidArgument, "SLORA_OVERLAP_TOKENS is '", text, "', the limit is 0..",
+               kMaxOverlapTokens);
+  }
+  return tokens;
+}
+
 }  // namespace
 
 std::unique_ptr<Engine> open_rank(std::shared_ptr<Model> model, EngineOptions options,
@@ -88,13 +105,14 @@ std::unique_ptr<Engine> open_rank(std::shared_ptr<Model> model, EngineOptions op
   return engine;
 }
 
-std::shared_ptr<Engine> create_engine(std::shared_ptr<Model> model, const EngineOptions& options,
+std::shared_ptr<Engine> create_engine(std::shared_ptr<Model> model, EngineOptions options,
                                       model::LoadProgress* progress) {
   if (model->shard.is_whole() && !wants_group_of_one()) {
     auto engine = std::make_shared<Engine>(std::move(model), options);
     engine->record_at_start(progress);
     return engine;
   }
+  options.overlap_tokens = asked_overlap(options.overlap_tokens);
   if (model->has_engine.exchange(true)) {
     core::fail(Status::kWrongState, "a model of ", model->shard.tp_size,
                " tensor-parallel ranks has an engine already, and runs one at a time");

@@ -34,6 +34,12 @@ kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch,
   return lora;
 }
 
+void ForwardPass::lora_intermediate(void* stream, const batch::Batch& batch, MatrixKind kind,
+                                    int32_t layer_idx, const void* x, int64_t x_stride) {
+  lora_shrink(stream, batch, group(kind), layer_idx, x, x_stride);
+  if (parallel_.exchanges_lora()) lora_exchange(stream, batch, kind, layer_idx);
+}
+
 void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
                               int32_t layer_idx, const void* x, int64_t x_stride) {
   kernels::LoraShrinkParams shrink{};

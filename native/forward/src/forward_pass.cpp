@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "chunked_sum.hpp"
 #include "slora/core/check.hpp"
 
 namespace slora::forward {
@@ -81,9 +82,13 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
       offsets.push_back(part.end());
     }
     vocab_offsets_ = upload(offsets.data(), offsets.size() * sizeof(int64_t));
+    if (parallel_.overlap_tokens > 0)
+      chunked_sum_ = std::make_unique<ChunkedSum>(backend_.device, *parallel_.group);
   }
   make_room({max_outputs, 0, 0});
 }
+
+ForwardPass::~ForwardPass() = default;
 
 device::Buffer ForwardPass::upload(const void* source, uint64_t bytes) const {
   device::Buffer target(backend_.device, device::MemoryKind::kDevice, bytes);
@@ -99,6 +104,10 @@ device::Buffer ForwardPass::activations(int64_t rows, int64_t columns) const {
   return device::Buffer(
       backend_.device, device::MemoryKind::kDevice,
       static_cast<uint64_t>(rows * columns * core::dtype_bytes(activation_dtype_)));
+}
+
+uint8_t* ForwardPass::rows_of(const device::Buffer& buffer, RowRange rows, int64_t columns) const {
+  return buffer.data() + rows.begin * columns * core::dtype_bytes(activation_dtype_);
 }
 
 bool ForwardPass::needs_more_room(const Room& room) const {
@@ -134,16 +143,16 @@ void ForwardPass::make_room(const Room& room) {
 void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history,
                       const LayerHook& before_layer) {
   SLORA_CHECK(!needs_more_room({batch.num_outputs, batch.lora_t_floats, 0}));
-  embed(stream.handle(), batch, history);
+  embed(stream, batch, history);
   for (int32_t layer_idx = 0; layer_idx < model_.config->num_layers; ++layer_idx) {
     if (before_layer) before_layer(layer_idx);
-    attention_half(stream.handle(), batch, layer_idx);
-    mlp_half(stream.handle(), batch, layer_idx);
+    attention_half(stream, batch, layer_idx);
+    mlp_half(stream, batch, layer_idx);
   }
   if (batch.num_outputs > 0) head(stream.handle(), batch);
 }
 
-void ForwardPass::embed(void* stream, const batch::Batch& batch, const History& history) {
+void ForwardPass::embed(device::Stream& stream, const batch::Batch& batch, const History& history) {
   const Matrix& embedding = model_.weights->matrix(MatrixKind::kEmbedding, -1);
   kernels::EmbedParams params{};
   params.weight = embedding.packed.data();
@@ -165,10 +174,24 @@ void ForwardPass::embed(void* stream, const batch::Batch& batch, const History& 
     params.vocab_begin =
         model::split_evenly(model_.whole_config->vocab_size, parallel_.shard).begin;
   }
-  expect_launched(backend_.kernels->embed(stream, &params), "embed");
-  if (batch.has_wide_lora) lora_embed(stream, batch, params);
+  expect_launched(backend_.kernels->embed(stream.handle(), &params), "embed");
+  if (batch.has_wide_lora) lora_embed(stream.handle(), batch, params);
   // One rank has a token's row, the others have zeros.
-  sum_over_ranks(stream, batch, residual_);
+  sum_in_chunks(stream, batch, residual_);
+}
+
+// A decode step's matmuls take as long as reading W once, and chunks would read it several times.
+// So decode steps, which alone are recorded, have no chunks: events have no place in a recording.
+RowChunks ForwardPass::chunks_of(const batch::Batch& batch) const {
+  if (!chunked_sum_ || batch.num_long_tokens == 0) return RowChunks(batch.num_tokens);
+  return RowChunks(batch.num_tokens, parallel_.overlap_tokens);
+}
+
+void ForwardPass::sum_in_chunks(device::Stream& stream, const batch::Batch& batch,
+                                const device::Buffer& x) {
+  const RowChunks chunks = chunks_of(batch);
+  if (!chunks.are_several()) return sum_over_ranks(stream.handle(), batch, x);
+  chunked_sum_->enqueue(stream, chunks, x.data(), model_.config->hidden_size, activation_dtype_);
 }
 
 void ForwardPass::sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x) {
@@ -177,33 +200,33 @@ void ForwardPass::sum_over_ranks(void* stream, const batch::Batch& batch, const 
       stream, x.data(), int64_t{batch.num_tokens} * model_.config->hidden_size, activation_dtype_);
 }
 
-void ForwardPass::norm(void* stream, const float* weight, const void* delta, void* y,
-                       const int32_t* row_indices, int32_t num_rows) {
+void ForwardPass::norm(void* stream, const float* weight, bool adds_delta, RowRange rows,
+                       const int32_t* row_indices) {
+  const int64_t hidden = model_.config->hidden_size;
   kernels::NormParams params{};
-  params.residual = residual_.data();
-  params.delta = delta;
+  params.residual = rows_of(residual_, rows, hidden);
+  params.delta = adds_delta ? rows_of(delta_, rows, hidden) : nullptr;
   params.weight = weight;
-  params.y = y;
+  params.y = rows_of(normed_, rows, hidden);
   params.row_indices = row_indices;
   params.activation_dtype = activation_dtype_;
-  params.num_rows = num_rows;
-  params.hidden_size = model_.config->hidden_size;
+  params.num_rows = rows.count;
+  params.hidden_size = hidden;
   params.eps = static_cast<float>(model_.config->rms_norm_eps);
   params.weight_offset = model_.config->architecture->norm_weight_offset;
   expect_launched(backend_.kernels->norm(stream, &params), "norm");
 }
 
-void ForwardPass::norm_output(void* stream, const batch::Batch& batch, VectorKind kind,
-                              int32_t layer_idx) {
-  const float* weight = model_.weights->vector(kind, layer_idx);
+void ForwardPass::norm_output(void* stream, const float* weight, RowRange rows) {
   if (!weight) return;
+  const int64_t hidden = model_.config->hidden_size;
   kernels::NormParams params{};
-  params.residual = delta_.data();
-  params.y = delta_.data();
+  params.residual = rows_of(delta_, rows, hidden);
+  params.y = rows_of(delta_, rows, hidden);
   params.weight = weight;
   params.activation_dtype = activation_dtype_;
-  params.num_rows = batch.num_tokens;
-  params.hidden_size = model_.config->hidden_size;
+  params.num_rows = rows.count;
+  params.hidden_size = hidden;
   params.eps = static_cast<float>(model_.config->rms_norm_eps);
   params.weight_offset = model_.config->architecture->norm_weight_offset;
   expect_launched(backend_.kernels->norm(stream, &params), "norm");
@@ -228,8 +251,8 @@ void ForwardPass::norm_heads(void* stream, const batch::Batch& batch, int32_t la
   expect_launched(backend_.kernels->head_norm(stream, &params), "head_norm");
 }
 
-void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kind,
-                         int32_t layer_idx, const void* x, int64_t x_stride, void* y) {
+void ForwardPass::multiply(void* stream, MatrixKind kind, int32_t layer_idx, RowRange rows,
+                           const void* x, int64_t x_stride, void* y) {
   const Matrix& matrix = model_.weights->matrix(kind, layer_idx);
   kernels::GemmParams params{};
   params.x = x;
@@ -237,7 +260,7 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   params.w = matrix.packed.data();
   params.weight_dtype = model_.weights->dtype();
   params.activation_dtype = activation_dtype_;
-  params.m = batch.num_tokens;
+  params.m = rows.count;
   params.n = matrix.n;
   params.k = matrix.k;
   params.bias = model_.weights->vector(model::bias_kind(kind), layer_idx);
@@ -245,30 +268,66 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
   params.y_dtype = activation_dtype_;
-  // The shrink needs x and not y: before the matmul it finds the card idle and its adapters' rows
-  // arrive beside the norm.
-  const LoraGroup& adapted = group(kind);
-  const bool is_adapted =
-      batch.lora.num_segments > 0 && (batch.lora_modules & adapted.module_mask) != 0;
-  if (is_adapted) lora_shrink(stream, batch, adapted, layer_idx, x, x_stride);
-  if (is_adapted && parallel_.exchanges_lora()) lora_exchange(stream, batch, kind, layer_idx);
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
-  if (is_adapted) lora_expand(stream, batch, adapted, layer_idx, y, matrix.n);
 }
 
-void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
+bool ForwardPass::is_adapted(const batch::Batch& batch, MatrixKind kind) const {
+  return batch.lora.num_segments > 0 && (batch.lora_modules & group(kind).module_mask) != 0;
+}
+
+void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kind,
+                         int32_t layer_idx, const void* x, int64_t x_stride, void* y) {
+  // The shrink needs x and not y: before the matmul it finds the card idle and its adapters' rows
+  // arrive beside the norm.
+  const bool has_update = is_adapted(batch, kind);
+  if (has_update) lora_intermediate(stream, batch, kind, layer_idx, x, x_stride);
+  multiply(stream, kind, layer_idx, {0, batch.num_tokens}, x, x_stride, y);
+  if (has_update)
+    lora_expand(stream, batch, group(kind), layer_idx, y,
+                model_.weights->matrix(kind, layer_idx).n);
+}
+
+void ForwardPass::norm_and_multiply(device::Stream& stream, const batch::Batch& batch,
+                                    MatrixKind kind, int32_t layer_idx, const InputNorm& input,
+                                    const device::Buffer& y) {
+  const int64_t hidden = model_.config->hidden_size;
+  const int64_t width = model_.weights->matrix(kind, layer_idx).n;
+  void* const handle = stream.handle();
+  const RowChunks chunks = chunks_of(batch);
+  for (int32_t i = 0; i < chunks.count(); ++i) {
+    const RowRange rows = chunks[i];
+    // Orders the chunk's sum before what reads it; the sums of later chunks go on beside that.
+    if (chunks.are_several()) chunked_sum_->await(stream, i);
+    norm_output(handle, input.output_weight, rows);
+    norm(handle, input.weight, input.adds_delta, rows);
+    if (chunks.are_several())
+      multiply(handle, kind, layer_idx, rows, rows_of(normed_, rows, hidden), hidden,
+               rows_of(y, rows, width));
+  }
+  if (!chunks.are_several())
+    return linear(handle, batch, kind, layer_idx, normed_.data(), hidden, y.data());
+  // Adapters' tables are those of the whole batch.
+  if (!is_adapted(batch, kind)) return;
+  lora_intermediate(handle, batch, kind, layer_idx, normed_.data(), hidden);
+  lora_expand(handle, batch, group(kind), layer_idx, y.data(), width);
+}
+
+void ForwardPass::attention_half(device::Stream& stream, const batch::Batch& batch,
+                                 int32_t layer_idx) {
   const model::ModelConfig& config = *model_.config;
   const memory::ArenaGeometry& geometry = arena_.geometry();
   const int64_t query = int64_t{config.num_heads} * config.head_size;
   const int64_t qkv_width = query + 2 * int64_t{config.num_kv_heads} * config.head_size;
 
   // The first layer's residual is the embedding itself: nothing to add yet.
-  norm(stream, model_.weights->vector(VectorKind::kAttentionInputNorm, layer_idx),
-       layer_idx == 0 ? nullptr : delta_.data(), normed_.data(), nullptr, batch.num_tokens);
-  linear(stream, batch, MatrixKind::kQkv, layer_idx, normed_.data(), config.hidden_size,
-         qkv_.data());
-
-  norm_heads(stream, batch, layer_idx);
+  const bool adds_delta = layer_idx > 0;
+  norm_and_multiply(
+      stream, batch, MatrixKind::kQkv, layer_idx,
+      {adds_delta ? model_.weights->vector(VectorKind::kMlpOutputNorm, layer_idx - 1) : nullptr,
+       model_.weights->vector(VectorKind::kAttentionInputNorm, layer_idx), adds_delta},
+      qkv_);
+  void* const handle = stream.handle();
+  norm_heads(handle, batch, layer_idx);
 
   kernels::RopeKvParams rope{};
   rope.qkv = qkv_.data();
@@ -286,7 +345,7 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   rope.tokens_per_page = geometry.tokens_per_page;
   rope.slice = arena_.slice(layer_idx);
   rope.page_bytes = geometry.page_bytes;
-  expect_launched(backend_.kernels->rope_kv(stream, &rope), "rope_kv");
+  expect_launched(backend_.kernels->rope_kv(handle, &rope), "rope_kv");
 
   kernels::AttentionParams attention{};
   attention.q = qkv_.data();
@@ -314,19 +373,19 @@ void ForwardPass::attention_half(void* stream, const batch::Batch& batch, int32_
   attention.num_long_rows = batch.num_long_rows;
   attention.num_long_tokens = batch.num_long_tokens;
   attention.workspace = attention_workspace_.data();
-  expect_launched(backend_.kernels->attention(stream, &attention), "attention");
+  expect_launched(backend_.kernels->attention(handle, &attention), "attention");
 
-  linear(stream, batch, MatrixKind::kO, layer_idx, attended_.data(), query, delta_.data());
-  sum_over_ranks(stream, batch, delta_);
-  norm_output(stream, batch, VectorKind::kAttentionOutputNorm, layer_idx);
+  linear(handle, batch, MatrixKind::kO, layer_idx, attended_.data(), query, delta_.data());
+  sum_in_chunks(stream, batch, delta_);
 }
 
-void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t layer_idx) {
+void ForwardPass::mlp_half(device::Stream& stream, const batch::Batch& batch, int32_t layer_idx) {
   const model::ModelConfig& config = *model_.config;
-  norm(stream, model_.weights->vector(VectorKind::kMlpInputNorm, layer_idx), delta_.data(),
-       normed_.data(), nullptr, batch.num_tokens);
-  linear(stream, batch, MatrixKind::kGateUp, layer_idx, normed_.data(), config.hidden_size,
-         gate_up_.data());
+  void* const handle = stream.handle();
+  norm_and_multiply(stream, batch, MatrixKind::kGateUp, layer_idx,
+                    {model_.weights->vector(VectorKind::kAttentionOutputNorm, layer_idx),
+                     model_.weights->vector(VectorKind::kMlpInputNorm, layer_idx), true},
+                    gate_up_);
 
   kernels::GatedActivationParams activation{};
   activation.x = gate_up_.data();
@@ -337,22 +396,26 @@ void ForwardPass::mlp_half(void* stream, const batch::Batch& batch, int32_t laye
                               : kernels::Activation::kSilu;
   activation.num_tokens = batch.num_tokens;
   activation.intermediate_size = config.intermediate_size;
-  expect_launched(backend_.kernels->gated_activation(stream, &activation), "gated_activation");
+  expect_launched(backend_.kernels->gated_activation(handle, &activation), "gated_activation");
 
-  linear(stream, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size,
+  linear(handle, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size,
          delta_.data());
-  sum_over_ranks(stream, batch, delta_);
-  norm_output(stream, batch, VectorKind::kMlpOutputNorm, layer_idx);
+  // The head reads all of the last sum before its one matmul: nothing to hide it behind.
+  if (layer_idx + 1 < config.num_layers) return sum_in_chunks(stream, batch, delta_);
+  sum_over_ranks(handle, batch, delta_);
 }
 
 void ForwardPass::head(void* stream, const batch::Batch& batch) {
   const float* weight = model_.weights->vector(VectorKind::kFinalNorm, -1);
+  const RowRange all = {0, batch.num_tokens};
+  norm_output(stream,
+              model_.weights->vector(VectorKind::kMlpOutputNorm, model_.config->num_layers - 1),
+              all);
   // All tokens take the last delta into their residual; then, if only some have outputs, those are
   // normed again.
-  norm(stream, weight, delta_.data(), normed_.data(), nullptr, batch.num_tokens);
-  if (!batch.outputs_are_all_tokens) {
-    norm(stream, weight, nullptr, normed_.data(), batch.output_rows, batch.num_outputs);
-  }
+  norm(stream, weight, true, all);
+  if (!batch.outputs_are_all_tokens)
+    norm(stream, weight, false, {0, batch.num_outputs}, batch.output_rows);
   const Matrix& matrix =
       model_.weights->matrix(model_.is_tied ? MatrixKind::kEmbedding : MatrixKind::kHead, -1);
   kernels::GemmParams params{};

@@ -61,9 +61,49 @@ public class BenchTpTests
         Assert.Equal(3 * 3 * 8 * 16 / 4, Elements(TpTraffic.Qkv));
         Assert.Equal(2 * 3 * 8 * 16 / 4, Elements(TpTraffic.O));
         Assert.Empty(TpTraffic.Lora(shape, 4, LoraSharding.Aligned, 8, 16, TpTraffic.All));
-        var sums = TpTraffic.Base(shape, 4, TpStep.Prefill(8, 2)).Single(collective => collective.Kind == CollectiveKind.AllReduce);
-        Assert.Equal((2 * 32) + 1, sums.Calls);
-        Assert.Equal(2L * 3 * 8 * 4096 / 4 * 2 * sums.Calls, sums.SentBytes(4));
+        var sums = TpTraffic.Base(shape, 4, TpStep.Prefill(8, 2)).Where(collective => collective.Kind == CollectiveKind.AllReduce).ToList();
+        Assert.Equal((2 * 32) + 1, sums.Sum(collective => collective.Calls));
+        Assert.Equal(2L * 3 * 8 * 4096 / 4 * 2 * 65, sums.Sum(collective => collective.SentBytes(4)));
+        // In chunks: all but the last layer's down are cut, the bytes are the same.
+        var cut = TpTraffic.Base(shape, 4, TpStep.Prefill(8, 2), [3, 3, 2]).Where(collective => collective.Kind == CollectiveKind.AllReduce).ToList();
+        Assert.Equal((2 * 32 * 3) + 1, cut.Sum(collective => collective.Calls));
+        Assert.Equal(2L * 3 * 8 * 4096 / 4 * 2 * 65, cut.Sum(collective => collective.SentBytes(4)));
+    }
+
+    [Theory]
+    [InlineData(8192, 1024, new[] { 2048, 2048, 2048, 2048 })]
+    [InlineData(3072, 1024, new[] { 1024, 1024, 1024 })]
+    [InlineData(2100, 1024, new[] { 1088, 1012 })]
+    [InlineData(2047, 1024, new[] { 2047 })]
+    [InlineData(5, 1, new[] { 2, 2, 1 })]
+    [InlineData(8192, 0, new[] { 8192 })]
+    public void Sums_are_cut_as_the_engine_cuts_them(int tokens, int least, int[] chunks) => Assert.Equal(chunks, TpOverlap.Chunks(tokens, least));
+
+    [Fact]
+    public void All_but_the_first_chunk_of_a_sum_hides_behind_long_matmuls()
+    {
+        // llama-7b on two cards: 4096 * 2 bytes a token, of which a rank sends as many, at 290 GB/s after 20 us, or 110 GB/s
+        // after 6.5. 64 sums of 2,048 tokens show, one whole one, and the logits of 32 rows.
+        double Sum(int tokens) => 20e-6 + (tokens * 8192 / 2.9e11);
+        var expected = (64 * Sum(2048)) + Sum(8192) + 6.5e-6 + (32 * 16000 * 4 / 1.1e11) + 6.5e-6;
+        Assert.Equal(expected, Model("llama-7b").Prefill(2, 8192, 32, LoraLoad.None).CollectiveSeconds, 1e-6);
+        // Too short to be cut.
+        expected = (65 * Sum(2047)) + 6.5e-6 + (32 * 16000 * 4 / 1.1e11) + 6.5e-6;
+        Assert.Equal(expected, Model("llama-7b").Prefill(2, 2047, 32, LoraLoad.None).CollectiveSeconds, 1e-6);
+    }
+
+    [Fact]
+    public void A_slow_link_hides_the_matmuls_and_not_itself()
+    {
+        // PCIe at 45 GB/s after 19 us: a chunk's sum outlasts its matmul of 3 * 4096 or 2 * 11008 columns over two ranks at
+        // 550 TFLOP/s, so all four sums and the last chunk's matmul are seen, and the other three matmuls are not.
+        var model = new CostModel(Card.Read(Bench("cards", "h100-pcie.json")), TpShape.Read(Bench("models", "llama-7b")));
+        double Sum(int tokens) => 19e-6 + (tokens * 8192 / 4.5e10);
+        double Matmul(int columns) => 2.0 * 2048 * 4096 * columns / 2 / 5.5e14;
+        var expected = (32 * ((4 * Sum(2048)) - (3 * Matmul(3 * 4096)))) + (32 * ((4 * Sum(2048)) - (3 * Matmul(2 * 11008)))) + Sum(8192);
+        var small = 19e-6 + (32 * 16000 * 4 / 4.5e10) + 19e-6;
+        Assert.True(Sum(2048) > Matmul(2 * 11008));
+        Assert.Equal(expected + small, model.Prefill(2, 8192, 32, LoraLoad.None).CollectiveSeconds, 1e-6);
     }
 
     [Fact]

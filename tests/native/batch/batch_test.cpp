@@ -45,31 +45,31 @@ struct Fixture : testing::Test {
 };
 
 TEST_F(Fixture, GroupsRowsByAdapterListAndLeavesBaseRowsInNoSegment) {
-  const std::vector<int32_t> kv0{3, 5}, kv1{7}, kv2{8, 9}, kv3{1}, kv4{2};
+  const std::vector<int32_t> kv0{3, 5, 6}, kv1{7}, kv2{8, 9}, kv3{1}, kv4{2};
   const Batch batch =
-      pack({row(0, 3, 3, kv0, use_a, true, false), row(1, 0, 1, kv1, {}, true, false),
+      pack({row(0, 3, 7, kv0, use_a, true, false), row(1, 0, 1, kv1, {}, true, false),
             row(2, 4, 2, kv2, use_b, false, true), row(3, 0, 2, kv3, use_a, true, false),
             row(4, 1, 1, kv4, use_ab, true, false)});
   // Packed order: adapter 1 (rows 0 and 3, more tokens than go in pieces), base (row 1), adapter 2
   // (row 2), the list of two (row 4).
-  EXPECT_EQ(batch.num_tokens, 9);
+  EXPECT_EQ(batch.num_tokens, 13);
   EXPECT_EQ(std::vector<int32_t>(batch.row_offsets, batch.row_offsets + 6),
-            (std::vector<int32_t>{0, 3, 5, 6, 8, 9}));
-  EXPECT_EQ(std::vector<int32_t>(batch.token_slot, batch.token_slot + 9),
-            (std::vector<int32_t>{0, 0, 0, 3, 3, 1, 2, 2, 4}));
-  EXPECT_EQ(std::vector<int32_t>(batch.token_position, batch.token_position + 9),
-            (std::vector<int32_t>{3, 4, 5, 0, 1, 0, 4, 5, 1}));
-  // Position 3 is in the first page of four tokens, 4 and 5 in the second.
-  EXPECT_EQ(std::vector<int32_t>(batch.token_page, batch.token_page + 9),
-            (std::vector<int32_t>{3, 5, 5, 1, 1, 7, 9, 9, 2}));
-  EXPECT_EQ(batch.page_table_stride, 2);
-  EXPECT_EQ(batch.page_table[0 * 2 + 1], 5);
+            (std::vector<int32_t>{0, 7, 9, 10, 12, 13}));
+  EXPECT_EQ(std::vector<int32_t>(batch.token_slot, batch.token_slot + 13),
+            (std::vector<int32_t>{0, 0, 0, 0, 0, 0, 0, 3, 3, 1, 2, 2, 4}));
+  EXPECT_EQ(std::vector<int32_t>(batch.token_position, batch.token_position + 13),
+            (std::vector<int32_t>{3, 4, 5, 6, 7, 8, 9, 0, 1, 0, 4, 5, 1}));
+  // Position 3 is in the first page of four tokens, 4 to 7 in the second.
+  EXPECT_EQ(std::vector<int32_t>(batch.token_page, batch.token_page + 13),
+            (std::vector<int32_t>{3, 5, 5, 5, 5, 6, 6, 1, 1, 7, 9, 9, 2}));
+  EXPECT_EQ(batch.page_table_stride, 3);
+  EXPECT_EQ(batch.page_table[0 * 3 + 1], 5);
 
   ASSERT_EQ(batch.lora.num_segments, 3);
   EXPECT_EQ(std::vector<int32_t>(batch.lora.segment_begin, batch.lora.segment_begin + 3),
-            (std::vector<int32_t>{0, 6, 8}));
+            (std::vector<int32_t>{0, 10, 12}));
   EXPECT_EQ(std::vector<int32_t>(batch.lora.segment_end, batch.lora.segment_end + 3),
-            (std::vector<int32_t>{5, 8, 9}));
+            (std::vector<int32_t>{9, 12, 13}));
   EXPECT_EQ(std::vector<int32_t>(batch.lora.entry_offsets, batch.lora.entry_offsets + 4),
             (std::vector<int32_t>{0, 1, 2, 4}));
   EXPECT_EQ(batch.lora.adapters[0].modules, modules_a);
@@ -79,15 +79,15 @@ TEST_F(Fixture, GroupsRowsByAdapterListAndLeavesBaseRowsInNoSegment) {
   EXPECT_EQ(batch.lora.entries[3].weight, 2.0f);
 
   // Intermediates: rows * 3 fused modules * the adapter's own lora_rank, one after another.
-  EXPECT_EQ(batch.lora.entries[1].t_offset, 5 * 3 * 8);
-  EXPECT_EQ(batch.lora.entries[2].t_offset, 5 * 3 * 8 + 2 * 3 * 16);
-  EXPECT_EQ(batch.lora_t_floats, 5 * 3 * 8 + 2 * 3 * 16 + 3 * 8 + 3 * 16);
+  EXPECT_EQ(batch.lora.entries[1].t_offset, 9 * 3 * 8);
+  EXPECT_EQ(batch.lora.entries[2].t_offset, 9 * 3 * 8 + 2 * 3 * 16);
+  EXPECT_EQ(batch.lora_t_floats, 9 * 3 * 8 + 2 * 3 * 16 + 3 * 8 + 3 * 16);
 
   // Outputs: one a sampled row, both tokens of the row that wants logits.
   EXPECT_EQ(batch.num_outputs, 6);
   EXPECT_FALSE(batch.outputs_are_all_tokens);
   EXPECT_EQ(std::vector<int32_t>(batch.output_rows, batch.output_rows + 6),
-            (std::vector<int32_t>{2, 4, 5, 6, 7, 8}));
+            (std::vector<int32_t>{6, 8, 9, 10, 11, 12}));
   EXPECT_EQ(outputs[2].sample_idx, -1);
   EXPECT_EQ(outputs[2].logits_begin, 3);
   EXPECT_EQ(outputs[2].num_logits, 2);

@@ -24,5 +24,16 @@ TEST_F(CudaLoraTest, PiecesEqualReference) {
   }
 }
 
+// Small enough for the sanitizers: every number of rows that goes in pieces, every rank's rest,
+// lists.
+TEST_F(CudaLoraTest, FewPiecesEqualReference) {
+  const Adapters adapters = make({264, {136, 72, 320}, 4096}, kMixed, DType::kBF16);
+  std::vector<Segment> segments;
+  for (int32_t rows = 1; rows <= kPieceTokens; ++rows)
+    segments.push_back({rows % 2, rows, {{rows % 6, 1.0f}}});
+  segments.push_back({0, 3, {{2, 1.0f}, {5, -0.5f}}});
+  check(adapters, segments, 2, {}, true, true);
+}
+
 }  // namespace
 }  // namespace slora::kernels

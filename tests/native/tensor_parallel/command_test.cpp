@@ -54,6 +54,7 @@ std::vector<Command> one_of_each() {
   Command& open = add(CommandKind::kOpenEngine);
   open.engine.pool_bytes = 1 << 20;
   open.engine.max_context = 128;
+  open.engine.overlap_tokens = 2048;
   add(CommandKind::kLeave);
   return commands;
 }
@@ -81,6 +82,7 @@ TEST(Commands, AreReadAsTheyWereWritten) {
     EXPECT_EQ(read.model.lora_sharding, command.model.lora_sharding);
     EXPECT_EQ(read.engine.pool_bytes, command.engine.pool_bytes);
     EXPECT_EQ(read.engine.max_context, command.engine.max_context);
+    EXPECT_EQ(read.engine.overlap_tokens, command.engine.overlap_tokens);
     EXPECT_EQ(read.sequence.sequence_id, command.sequence.sequence_id);
     EXPECT_EQ(read.sequence.sampling.seed, command.sequence.sampling.seed);
     EXPECT_EQ(read.sequence.bias_values, command.sequence.bias_values);

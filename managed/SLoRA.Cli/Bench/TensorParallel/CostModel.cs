@@ -1,6 +1,7 @@
 // How long a step takes on N cards, from what one card does and what the link carries. A decode step reads a rank's weights,
-// the K and V of its heads and its part of the adapters, at rates measured on one card; a prefill multiplies; collectives
-// come on top, none hidden behind compute.
+// the K and V of its heads and its part of the adapters, at rates measured on one card; a prefill multiplies. Collectives
+// come on top, but for the chunks of a prefill's sums that run beside the matmul that reads them. What such a chunk takes
+// from the matmul meanwhile is not counted.
 namespace SLoRA.Cli.Bench.TensorParallel;
 
 /// Rows with an adapter each, all different, on q, k, v and o. No lora_ranks: the base alone.
@@ -11,6 +12,7 @@ internal sealed record LoraLoad(LoraSharding Sharding, IReadOnlyList<int> LoraRa
     public static LoraLoad Mixed(LoraSharding sharding, int adapters) => new(sharding, [.. Enumerable.Range(0, adapters).Select(i => 8 << (i % 4))]);
 }
 
+/// Of the collectives, what compute does not hide.
 internal readonly record struct StepTime(double ComputeSeconds, double CollectiveSeconds)
 {
     public double Seconds => ComputeSeconds + CollectiveSeconds;
@@ -42,7 +44,7 @@ internal sealed class CostModel(Card card, TpShape shape)
             compute += (bytes * AtRows(card.LoraRatio, rows) / card.MemoryBytesPerSecond) + (shape.NumLayers * 2 * card.LoraPairMicroseconds * Micro);
         }
 
-        return new StepTime(compute, Collectives(ranks, new TpStep(rows, rows, Bf16), lora, 1));
+        return new StepTime(compute, Collectives(ranks, new TpStep(rows, rows, Bf16), lora, 1).Sum(collective => Seconds(collective, ranks)));
     }
 
     /// `tokens` of prompts of equal length in one step.
@@ -59,8 +61,34 @@ internal sealed class CostModel(Card card, TpShape shape)
             compute += 2.0 * tokens * AdapterBytes(ranks, 1, lora.Sharding) / Bf16 * meanRank / card.LoraFlops;
         }
 
-        return new StepTime(compute, Collectives(ranks, new TpStep(tokens, prompts, Bf16), lora, tokens / Math.Max(1.0, lora.LoraRanks.Count)));
+        var collectives = Collectives(ranks, new TpStep(tokens, prompts, Bf16), lora, tokens / Math.Max(1.0, lora.LoraRanks.Count)).Sum(collective => Seconds(collective, ranks));
+        return new StepTime(compute, ranks == 1 ? 0 : collectives - HiddenSeconds(ranks, tokens));
     }
+
+    // Of the sums of a prefill. Those of the embedding and of down are read by q, k and v, those of o by gate and up; nothing
+    // reads the last layer's down in chunks.
+    private double HiddenSeconds(int ranks, int tokens)
+    {
+        var whole = SumSeconds(tokens, ranks);
+        double Hidden(double weights) => whole - ExposedSeconds(tokens, ranks, 2.0 * tokens * weights / card.MatmulFlops);
+        return shape.NumLayers * (Hidden(shape.QkvWeights(ranks)) + Hidden(shape.GateUpWeights(ranks)));
+    }
+
+    // By how much a sum makes the matmul that reads it later: a chunk is multiplied once it is summed and the one before is
+    // multiplied.
+    private double ExposedSeconds(int tokens, int ranks, double matmul)
+    {
+        double summed = 0, multiplied = 0;
+        foreach (var chunk in TpOverlap.Chunks(tokens, TpOverlap.CudaTokens))
+        {
+            summed += SumSeconds(chunk, ranks);
+            multiplied = Math.Max(multiplied, summed) + (matmul * chunk / tokens);
+        }
+
+        return multiplied - matmul;
+    }
+
+    private double SumSeconds(int tokens, int ranks) => Seconds(new Collective(CollectiveKind.AllReduce, 1, (long)tokens * shape.HiddenSize * Bf16), ranks);
 
     // A and B of q, k, v and o of one adapter on one rank, all layers. Aligned: A of the column-parallel three and B of o are
     // whole on every rank; full: everything is cut.
@@ -89,11 +117,11 @@ internal sealed class CostModel(Card card, TpShape shape)
         return points[^1].Value;
     }
 
-    private double Collectives(int ranks, TpStep step, LoraLoad lora, double tokensPerAdapter)
+    private List<Collective> Collectives(int ranks, TpStep step, LoraLoad lora, double tokensPerAdapter)
     {
         if (ranks == 1)
         {
-            return 0;
+            return [];
         }
 
         var all = TpTraffic.Base(shape, ranks, step);
@@ -104,9 +132,11 @@ internal sealed class CostModel(Card card, TpShape shape)
             all.AddRange(TpTraffic.Lora(shape, ranks, lora.Sharding, 1, rankTokens, TpTraffic.Qkv | TpTraffic.O));
         }
 
-        return all.Sum(collective => card.Link.Protocols.Min(protocol =>
-            (collective.Calls * Latency(protocol, ranks)) + (collective.SentBytes(ranks) / protocol.BytesPerSecond)));
+        return all;
     }
+
+    private double Seconds(Collective collective, int ranks) =>
+        card.Link.Protocols.Min(protocol => (collective.Calls * Latency(protocol, ranks)) + (collective.SentBytes(ranks) / protocol.BytesPerSecond));
 
     private static double Latency(LinkProtocol protocol, int ranks) => (protocol.LatencyMicroseconds + (protocol.HopMicroseconds * (ranks - 1))) * Micro;
 }

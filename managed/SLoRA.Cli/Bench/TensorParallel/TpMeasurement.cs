@@ -11,11 +11,12 @@ internal static class TpMeasurement
     {
         var shape = TpShape.Read(modelPath);
         var step = TpStep.Prefill(tokens, activationBytes);
+        var chunks = TpOverlap.Chunks(tokens, TpOverlap.LeastTokens(backend));
         foreach (var (set, sharding, modules) in Sets())
         {
             var rank = modules == 0 ? 0 : loraRank;
             var sample = TrafficProbe.Measure(new TrafficCase(modelPath, ranks, sharding, tokens, rank, modules) { Backend = backend });
-            var expected = TpTraffic.Base(shape, ranks, step);
+            var expected = TpTraffic.Base(shape, ranks, step, chunks);
             expected.AddRange(TpTraffic.Lora(shape, ranks, sharding, tokens, rank, modules));
             yield return new TrafficRow(
                 shape.Name,

@@ -13,6 +13,11 @@ internal sealed record TpShape(string Name, int NumLayers, int HiddenSize, int I
         return attention + (3.0 * IntermediateSize / ranks * HiddenSize);
     }
 
+    /// The same of the matmuls that read a sum over the ranks.
+    public double QkvWeights(int ranks) => ((NumHeads / (double)ranks) + (2 * Math.Max(NumKvHeads / (double)ranks, 1))) * HeadSize * HiddenSize;
+
+    public double GateUpWeights(int ranks) => 2.0 * IntermediateSize / ranks * HiddenSize;
+
     public double HeadWeights(int ranks) => (double)VocabSize / ranks * HiddenSize;
 
     /// K and V of one token in all layers on one rank, in elements.

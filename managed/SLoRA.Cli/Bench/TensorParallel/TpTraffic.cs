@@ -39,10 +39,14 @@ internal static class TpTraffic
 
     private const int Fp32 = 4;
 
-    public static List<Collective> Base(TpShape shape, int ranks, TpStep step) =>
+    public static List<Collective> Base(TpShape shape, int ranks, TpStep step) => Base(shape, ranks, step, [step.Tokens]);
+
+    /// The same bytes with the sums cut into chunks of so many tokens.
+    public static List<Collective> Base(TpShape shape, int ranks, TpStep step, IReadOnlyList<int> chunks) =>
     [
-        // After o and after down of each layer, and the embedding, of which one rank has a token's row.
-        new(CollectiveKind.AllReduce, (2 * shape.NumLayers) + 1, (long)step.Tokens * shape.HiddenSize * step.ActivationBytes),
+        // After o and after down of each layer, and the embedding, of which one rank has a token's row; the last down is whole.
+        .. chunks.Select(tokens => Sum(shape, step, 2 * shape.NumLayers, tokens)),
+        Sum(shape, step, 1, step.Tokens),
         new(CollectiveKind.AllGather, 1, (long)step.Outputs * WidestVocabPart(shape.VocabSize, ranks) * Fp32),
         new(CollectiveKind.Broadcast, 1, (long)step.Outputs * sizeof(int)),
     ];
@@ -77,6 +81,9 @@ internal static class TpTraffic
 
         return added;
     }
+
+    private static Collective Sum(TpShape shape, TpStep step, int calls, int tokens) =>
+        new(CollectiveKind.AllReduce, calls, (long)tokens * shape.HiddenSize * step.ActivationBytes);
 
     // The vocabulary is cut in runs of eights where it is a multiple of eight.
     private static int WidestVocabPart(int vocabulary, int ranks)

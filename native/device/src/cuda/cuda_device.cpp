@@ -142,18 +142,24 @@ void memory_free(void* handle, MemoryKind kind, void* memory) {
   }
 }
 
+// Smaller goes first. Collectives ahead of the step that they run beside: their few blocks would
+// else wait for all of a matmul's.
+int priority_of(StreamKind kind) {
+  int least = 0, greatest = 0;
+  cudaDeviceGetStreamPriorityRange(&least, &greatest);
+  if (kind == StreamKind::kCollective) return greatest;
+  if (kind == StreamKind::kCopy) return least;
+  return least - greatest >= 2 ? greatest + 1 : greatest;
+}
+
 int32_t stream_create(void* handle, StreamKind kind, void** out_stream, ApiError* error) {
   auto& device = *static_cast<CudaDevice*>(handle);
   if (const int32_t status = select(device, error)) return status;
   auto* stream = new (std::nothrow) CudaStream;
   if (!stream) return answer(error, Status::kOutOfMemory, "stream_create", "out of host memory");
   stream->device = &device;
-  int least = 0, greatest = 0;
-  cudaDeviceGetStreamPriorityRange(&least, &greatest);
-  // Steps go before copies where both want the device.
-  const int priority = kind == StreamKind::kCompute ? greatest : least;
   const int32_t status =
-      check(cudaStreamCreateWithPriority(&stream->stream, cudaStreamNonBlocking, priority),
+      check(cudaStreamCreateWithPriority(&stream->stream, cudaStreamNonBlocking, priority_of(kind)),
             "cudaStreamCreate", error);
   if (status) {
     delete stream;

@@ -43,19 +43,20 @@ class BlasPlans {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (const auto found = plans_.find(key); found != plans_.end()) return found->second;
     }
-    if (device::cuda::has_several_devices()) come_to_rest(raw(stream));
+    if (device::cuda::has_several_devices()) come_to_rest(device_of(stream), raw(stream));
     const BlasPlan plan = make();
     const std::lock_guard<std::mutex> lock(mutex_);
     return plans_.try_emplace(key, plan).first->second;
   }
 
  private:
-  static void come_to_rest(cudaStream_t stream) {
+  // All of the device: collectives may run on another stream, beside the step that asks.
+  static void come_to_rest(const device::cuda::CudaDevice& device, cudaStream_t stream) {
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     // An error of the device's comes up again at the launch.
     if (cudaStreamIsCapturing(stream, &capture) == cudaSuccess &&
-        capture == cudaStreamCaptureStatusNone)
-      cudaStreamSynchronize(stream);
+        capture == cudaStreamCaptureStatusNone && cudaSetDevice(device.device_idx) == cudaSuccess)
+      cudaDeviceSynchronize();
   }
 
   std::mutex mutex_;

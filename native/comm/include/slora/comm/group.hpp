@@ -38,7 +38,8 @@ class Group {
 
   // ---- on the device: enqueued on the rank's own `stream` (device::Stream::handle()), recordable
   // into a graph where the backend has graphs. A failure surfaces where the stream is waited for
-  // and in check().
+  // and in check(). Collectives on several streams are the caller's to order, by events: no two of
+  // a group may run at once on a rank.
 
   // data[i] = sum over the ranks of data[i], in place; in the order of ranks on the host, so that
   // the same inputs give the same bits. fp32, bf16 or fp16 (summed in fp32, rounded once).

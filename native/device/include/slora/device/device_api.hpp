@@ -10,7 +10,7 @@
 
 namespace slora::device {
 
-inline constexpr uint32_t kDeviceApiVersion = 4;
+inline constexpr uint32_t kDeviceApiVersion = 5;
 
 struct ApiError {
   char message[512];
@@ -21,7 +21,9 @@ enum class MemoryKind : int32_t {
   kPinned = 1,  // host memory that async copies may use; plain aligned memory on the host backend
 };
 
-enum class StreamKind : int32_t { kCompute = 0, kCopy = 1 };
+// Where several want the device, collectives beside a step go first (the step waits for them), then
+// steps, then copies.
+enum class StreamKind : int32_t { kCompute = 0, kCopy = 1, kCollective = 2 };
 
 struct DeviceInfo {
   uint64_t memory_bytes;

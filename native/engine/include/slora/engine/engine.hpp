@@ -31,6 +31,9 @@ namespace slora::engine {
 // When decode steps are recorded. The values are those of enum slora_recording.
 enum class RecordingMode : int32_t { kDefault = 0, kOff = 1, kOnUse = 2, kAtStart = 3 };
 
+inline constexpr int32_t kDefaultOverlap = -1;
+inline constexpr int32_t kMaxOverlapTokens = 1 << 30;
+
 struct EngineOptions {
   uint32_t tokens_per_page = 0;
   uint64_t pool_bytes = 0;
@@ -46,6 +49,9 @@ struct EngineOptions {
   RecordingMode recording = RecordingMode::kDefault;
   uint32_t max_recordings = 0;
   uint64_t recording_bytes = 0;
+  // Of ranks: forward::TensorParallel::overlap_tokens, 0..kMaxOverlapTokens; below: what pays on
+  // the backend.
+  int32_t overlap_tokens = kDefaultOverlap;
 };
 
 // The limits in force, after defaults.
@@ -220,7 +226,9 @@ class Engine {
   std::shared_ptr<adapter::Adapter> enter(const AdapterOptions& options, PackedAdapter packed);
   int64_t packed_room(const Step& step) const;
   void sample_logits(const batch::Batch& batch, const ResultLayout& layout);
-  forward::TensorParallel parallel() const { return {group_.get(), model_->shard}; }
+  forward::TensorParallel parallel() const {
+    return {group_.get(), model_->shard, overlap_tokens_};
+  }
 
   void throw_if_poisoned() const;
   [[noreturn]] void poison(core::Status status, const std::string& message);
@@ -261,6 +269,7 @@ class Engine {
   std::shared_ptr<Model> model_;
   std::shared_ptr<comm::RecordingGroup> group_;  // null: not tensor parallel
   EngineLimits limits_;
+  int32_t overlap_tokens_;
   bool check_every_step_;
   uint64_t host_adapter_budget_;
   memory::Arena arena_;

@@ -11,8 +11,9 @@ namespace slora::engine {
 // An engine on the model. If the model has several ranks, theirs run on threads that end with the
 // engine, and an engine that cannot be made on one rank is made on none: that rank's failure is
 // thrown and names it. kWrongState if another engine runs on a model of several ranks.
-// `progress` (may be null): of the steps that are recorded at start.
-std::shared_ptr<Engine> create_engine(std::shared_ptr<Model> model, const EngineOptions& options,
+// `progress` (may be null): of the steps that are recorded at start. SLORA_OVERLAP_TOKENS in the
+// environment takes the place of options.overlap_tokens on all ranks.
+std::shared_ptr<Engine> create_engine(std::shared_ptr<Model> model, EngineOptions options,
                                       model::LoadProgress* progress = nullptr);
 
 // One rank's part of that, called by all ranks of the group at once.

@@ -8,6 +8,7 @@
 #include "slora/comm/group.hpp"
 #include "slora/forward/backend.hpp"
 #include "slora/forward/model_weights.hpp"
+#include "slora/forward/row_chunks.hpp"
 #include "slora/memory/arena.hpp"
 #include "slora/model/module_table.hpp"
 #include "slora/model/shard.hpp"
@@ -18,6 +19,9 @@ namespace slora::forward {
 struct TensorParallel {
   comm::Group* group = nullptr;  // null: the rank is alone and has the whole model
   model::ShardSpec shard;
+  // Steps with prompts of twice as many tokens and more sum a layer's output in chunks of at least
+  // about so many, while the chunks before are multiplied; 0: never. The same on every rank.
+  int32_t overlap_tokens = 0;
 
   bool exchanges_lora() const { return group && shard.lora_sharding == model::LoraSharding::kFull; }
 };
@@ -40,11 +44,14 @@ struct History {
 // Called before the kernels of each layer are enqueued, in order.
 using LayerHook = std::function<void(int32_t layer_idx)>;
 
+class ChunkedSum;
+
 class ForwardPass {
  public:
   // Takes the activations of max_batch_tokens tokens and the logits of max_outputs rows once.
   ForwardPass(Backend backend, ModelView model, const memory::Arena& arena, int32_t max_context,
               int32_t max_batch_tokens, int32_t max_outputs, TensorParallel parallel = {});
+  ~ForwardPass();
 
   struct Room {
     int32_t outputs = 0;        // logits rows
@@ -84,24 +91,46 @@ class ForwardPass {
   const LoraGroup& group(model::MatrixKind kind) const {
     return groups_[static_cast<size_t>(kind)];
   }
-  void embed(void* stream, const batch::Batch& batch, const History& history);
-  void attention_half(void* stream, const batch::Batch& batch, int32_t layer_idx);
-  void mlp_half(void* stream, const batch::Batch& batch, int32_t layer_idx);
+  void embed(device::Stream& stream, const batch::Batch& batch, const History& history);
+  void attention_half(device::Stream& stream, const batch::Batch& batch, int32_t layer_idx);
+  void mlp_half(device::Stream& stream, const batch::Batch& batch, int32_t layer_idx);
   void head(void* stream, const batch::Batch& batch);
+  // The chunks in which a layer's output is summed and read.
+  RowChunks chunks_of(const batch::Batch& batch) const;
   // x [num_tokens, H] becomes its sum over the group.
   void sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x);
+  // The same in the chunks of the batch, for norm_and_multiply to await.
+  void sum_in_chunks(device::Stream& stream, const batch::Batch& batch, const device::Buffer& x);
   void gather_logits(void* stream, const batch::Batch& batch);
   float* own_logits(const batch::Batch& batch) const;
-  void norm(void* stream, const float* weight, const void* delta, void* y,
-            const int32_t* row_indices, int32_t num_rows);
-  // Norms delta_ in place, if the model has a norm before the sum into the residual.
-  void norm_output(void* stream, const batch::Batch& batch, model::VectorKind kind,
-                   int32_t layer_idx);
+  // What a half of a layer begins with: delta_ (unless the residual is all there is) into the
+  // residual, its norm, the matrix times that into y. output_weight (may be null) norms delta_
+  // before.
+  struct InputNorm {
+    const float* output_weight;
+    const float* weight;
+    bool adds_delta;
+  };
+  void norm_and_multiply(device::Stream& stream, const batch::Batch& batch, model::MatrixKind kind,
+                         int32_t layer_idx, const InputNorm& input, const device::Buffer& y);
+  // normed_[rows] = norm of the residual's rows, into which delta_'s go first. With row_indices:
+  // of those rows of the residual.
+  void norm(void* stream, const float* weight, bool adds_delta, RowRange rows,
+            const int32_t* row_indices = nullptr);
+  // Norms rows of delta_ in place. Null weight: the model has no norm there.
+  void norm_output(void* stream, const float* weight, RowRange rows);
   void norm_heads(void* stream, const batch::Batch& batch, int32_t layer_idx);
+  // y = x W^T of the rows alone: without adapters.
+  void multiply(void* stream, model::MatrixKind kind, int32_t layer_idx, RowRange rows,
+                const void* x, int64_t x_stride, void* y);
   // y = x W^T, then each segment's adapters on top.
   void linear(void* stream, const batch::Batch& batch, model::MatrixKind kind, int32_t layer_idx,
               const void* x, int64_t x_stride, void* y);
+  bool is_adapted(const batch::Batch& batch, model::MatrixKind kind) const;
   kernels::LoraBatch lora_batch(const batch::Batch& batch, const LoraGroup& group) const;
+  // The intermediate that expand reads: this rank's, or all ranks' where they share it out.
+  void lora_intermediate(void* stream, const batch::Batch& batch, model::MatrixKind kind,
+                         int32_t layer_idx, const void* x, int64_t x_stride);
   void lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
                    int32_t layer_idx, const void* x, int64_t x_stride);
   // Gives every rank the whole intermediate that its expand reads.
@@ -114,6 +143,7 @@ class ForwardPass {
   void lora_embed(void* stream, const batch::Batch& batch, const kernels::EmbedParams& base);
   void lora_head(void* stream, const batch::Batch& batch, const kernels::GemmParams& base);
   device::Buffer activations(int64_t rows, int64_t columns) const;
+  uint8_t* rows_of(const device::Buffer& buffer, RowRange rows, int64_t columns) const;
   device::Buffer upload(const void* source, uint64_t bytes) const;
 
   Backend backend_;
@@ -141,6 +171,8 @@ class ForwardPass {
   device::Buffer vocab_offsets_;  // int64 [ranks + 1], of a group
   device::Buffer workspace_;
   device::Buffer attention_workspace_;
+  std::unique_ptr<ChunkedSum> chunked_sum_;  // of a group that overlaps. Last: it ends before what
+                                             // it sums
 };
 
 }  // namespace slora::forward
