@@ -201,9 +201,10 @@ void Engine::record_at_start(model::LoadProgress* progress) {
     RankAnswer ran;
     batch::Batch batch{};
     ran.note([&] {
+      run_padding(shapes[num_done], batch);
+      // After the step, in which the other ranks wait for this one.
       if (progress && !progress->advance(num_done, shapes.size()))
         core::fail(Status::kCancelled, "recording was cancelled");
-      run_padding(shapes[num_done], batch);
     });
     goes_on = have_memory(ran, unused) && try_record(shapes[num_done], batch);
   }
