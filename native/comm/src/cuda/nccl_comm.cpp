@@ -29,8 +29,6 @@ using device::ApiError;
 using device::cuda::CudaDevice;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kSpin = std::chrono::microseconds(200);
-
 struct Comm {
   const NcclLibrary* nccl = nullptr;
   int32_t device_idx = 0;
@@ -68,8 +66,7 @@ int32_t select(int32_t device_idx, ApiError* error) {
 // Waits, with the lock let go in between, while NCCL works on what `result` left in progress.
 int32_t finish(Comm& comm, std::unique_lock<std::mutex>& lock, NcclResult result, const char* what,
                ApiError* error) {
-  const auto begin = Clock::now();
-  const auto deadline = begin + std::chrono::milliseconds(comm.limit_ms);
+  const auto deadline = Clock::now() + std::chrono::milliseconds(comm.limit_ms);
   for (;;) {
     if (!comm.comm) return answer(error, Status::kRankLost, what, "the communicator was aborted");
     if (result != kNcclSuccess && result != kNcclInProgress)
@@ -79,20 +76,14 @@ int32_t finish(Comm& comm, std::unique_lock<std::mutex>& lock, NcclResult result
     if (asked != kNcclSuccess) return answer(error, comm, asked, what);
     if (state == kNcclSuccess) return 0;
     if (state != kNcclInProgress) return answer(error, comm, state, what);
-    const auto now = Clock::now();
-    if (now >= deadline) {
+    if (Clock::now() >= deadline) {
       char why[96];
       std::snprintf(why, sizeof why, "not every rank came within the time limit of %d ms",
                     comm.limit_ms);
       return answer(error, Status::kRankLost, what, why);
     }
     lock.unlock();
-    // A launch takes tens of microseconds, and a sleep more: a prompt has hundreds of them.
-    if (now - begin < kSpin) {
-      std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
-    }
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
     lock.lock();
     result = kNcclSuccess;
   }
