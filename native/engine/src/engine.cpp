@@ -104,15 +104,6 @@ void refuse_undefined_sum(const adapter::Adapter& adapter, size_t num_adapters, 
              ", which has no defined sum with other adapters or weights other than 1");
 }
 
-// Matmuls of so many rows are bound by arithmetic on every card, so that cutting them costs little
-// but the tail of each. A host's collectives are work for the same cores: nothing would be hidden.
-constexpr int32_t kCudaOverlapTokens = 1024;
-
-int32_t overlap_tokens_of(const EngineOptions& options, const Model& model) {
-  if (options.overlap_tokens >= 0) return options.overlap_tokens;
-  return model.backend.is_cuda ? kCudaOverlapTokens : 0;
-}
-
 std::unique_ptr<ablation::Experiment> make_experiment(const EngineOptions& options,
                                                       const Model& model,
                                                       const memory::ArenaGeometry& geometry,
@@ -134,7 +125,7 @@ Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options,
     : model_(std::move(model)),
       group_(group ? std::make_shared<comm::RecordingGroup>(std::move(group)) : nullptr),
       limits_(limits_of(options, model_->config)),
-      overlap_tokens_(overlap_tokens_of(options, *model_)),
+      overlap_tokens_(options.overlap_tokens),
       check_every_step_(options.check_every_step),
       host_adapter_budget_(options.host_adapter_bytes),
       arena_(model_->backend.device, geometry_of(options, limits_, *model_)),

@@ -9,7 +9,8 @@ public class BenchTpTests
 {
     private static string Bench(params string[] parts) => Path.Combine([TestEngine.RepositoryRoot, "bench", .. parts]);
 
-    private static CostModel Model(string shape) => new(Card.Read(Bench("cards", "h100-sxm.json")), TpShape.Read(Bench("models", shape)));
+    private static CostModel Model(string shape, int overlapTokens = 0) =>
+        new(Card.Read(Bench("cards", "h100-sxm.json")), TpShape.Read(Bench("models", shape)), overlapTokens);
 
     private static int[] LoraRanks(string set, int rows) => set switch
     {
@@ -86,10 +87,10 @@ public class BenchTpTests
         // after 6.5. 64 sums of 2,048 tokens show, one whole one, and the logits of 32 rows.
         double Sum(int tokens) => 20e-6 + (tokens * 8192 / 2.9e11);
         var expected = (64 * Sum(2048)) + Sum(8192) + 6.5e-6 + (32 * 16000 * 4 / 1.1e11) + 6.5e-6;
-        Assert.Equal(expected, Model("llama-7b").Prefill(2, 8192, 32, LoraLoad.None).CollectiveSeconds, 1e-6);
+        Assert.Equal(expected, Model("llama-7b", 1024).Prefill(2, 8192, 32, LoraLoad.None).CollectiveSeconds, 1e-6);
         // Too short to be cut.
         expected = (65 * Sum(2047)) + 6.5e-6 + (32 * 16000 * 4 / 1.1e11) + 6.5e-6;
-        Assert.Equal(expected, Model("llama-7b").Prefill(2, 2047, 32, LoraLoad.None).CollectiveSeconds, 1e-6);
+        Assert.Equal(expected, Model("llama-7b", 1024).Prefill(2, 2047, 32, LoraLoad.None).CollectiveSeconds, 1e-6);
     }
 
     [Fact]
@@ -97,7 +98,7 @@ public class BenchTpTests
     {
         // PCIe at 45 GB/s after 19 us: a chunk's sum outlasts its matmul of 3 * 4096 or 2 * 11008 columns over two ranks at
         // 550 TFLOP/s, so all four sums and the last chunk's matmul are seen, and the other three matmuls are not.
-        var model = new CostModel(Card.Read(Bench("cards", "h100-pcie.json")), TpShape.Read(Bench("models", "llama-7b")));
+        var model = new CostModel(Card.Read(Bench("cards", "h100-pcie.json")), TpShape.Read(Bench("models", "llama-7b")), 1024);
         double Sum(int tokens) => 19e-6 + (tokens * 8192 / 4.5e10);
         double Matmul(int columns) => 2.0 * 2048 * 4096 * columns / 2 / 5.5e14;
         var expected = (32 * ((4 * Sum(2048)) - (3 * Matmul(3 * 4096)))) + (32 * ((4 * Sum(2048)) - (3 * Matmul(2 * 11008)))) + Sum(8192);

@@ -20,7 +20,7 @@ internal readonly record struct StepTime(double ComputeSeconds, double Collectiv
     public double CollectiveShare => CollectiveSeconds / Seconds;
 }
 
-internal sealed class CostModel(Card card, TpShape shape)
+internal sealed class CostModel(Card card, TpShape shape, int overlapTokens = 0)
 {
     private const int Bf16 = 2;
     private const double Micro = 1e-6;
@@ -79,7 +79,7 @@ internal sealed class CostModel(Card card, TpShape shape)
     private double ExposedSeconds(int tokens, int ranks, double matmul)
     {
         double summed = 0, multiplied = 0;
-        foreach (var chunk in TpOverlap.Chunks(tokens, TpOverlap.CudaTokens))
+        foreach (var chunk in TpOverlap.Chunks(tokens, overlapTokens))
         {
             summed += SumSeconds(chunk, ranks);
             multiplied = Math.Max(multiplied, summed) + (matmul * chunk / tokens);

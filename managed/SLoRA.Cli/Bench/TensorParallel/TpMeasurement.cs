@@ -11,7 +11,7 @@ internal static class TpMeasurement
     {
         var shape = TpShape.Read(modelPath);
         var step = TpStep.Prefill(tokens, activationBytes);
-        var chunks = TpOverlap.Chunks(tokens, TpOverlap.LeastTokens(backend));
+        var chunks = TpOverlap.Chunks(tokens, TpOverlap.LeastTokens());
         foreach (var (set, sharding, modules) in Sets())
         {
             var rank = modules == 0 ? 0 : loraRank;

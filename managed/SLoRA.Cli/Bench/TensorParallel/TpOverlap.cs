@@ -1,22 +1,20 @@
-// How the engine cuts the sums of a step with prompts, so that all but the first chunk runs beside the matmul that reads
-// them: the rule of RowChunks in native/forward, and how long a chunk is at least (SLORA_OVERLAP_TOKENS, or what the engine
-// takes without).
+// How the engine cuts the sums of a step with prompts where it is asked to (SLORA_OVERLAP_TOKENS), so that all but the first
+// chunk runs beside the matmul that reads them: the rule of RowChunks in native/forward.
 using System.Globalization;
 
 namespace SLoRA.Cli.Bench.TensorParallel;
 
 internal static class TpOverlap
 {
-    public const int CudaTokens = 1024;
     private const int MaxChunks = 4;
     private const int RowStep = 64;
 
     /// 0: sums are whole. Throws ArgumentException for a value that is no number of tokens.
-    public static int LeastTokens(ComputeBackend backend)
+    public static int LeastTokens()
     {
         if (Environment.GetEnvironmentVariable("SLORA_OVERLAP_TOKENS") is not { } asked)
         {
-            return backend == ComputeBackend.Cuda ? CudaTokens : 0;
+            return 0;
         }
 
         return int.TryParse(asked, NumberStyles.None, CultureInfo.InvariantCulture, out var tokens) && tokens <= 1 << 30

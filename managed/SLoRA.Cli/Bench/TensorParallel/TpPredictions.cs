@@ -12,7 +12,7 @@ internal static class TpPredictions
 
     public static IEnumerable<PredictionRow> Run(Card card, TpShape shape)
     {
-        var model = new CostModel(card, shape);
+        var model = new CostModel(card, shape, TpOverlap.LeastTokens());
         foreach (var rows in s_rows)
         {
             foreach (var row in Of(card, shape, $"decode {rows}", (ranks, sharding) => model.Decode(ranks, rows, DecodeContext, Load(sharding, Math.Min(rows, Adapters))), ranks => model.Fits(ranks, rows * DecodeContext)))

@@ -31,7 +31,6 @@ namespace slora::engine {
 // When decode steps are recorded. The values are those of enum slora_recording.
 enum class RecordingMode : int32_t { kDefault = 0, kOff = 1, kOnUse = 2, kAtStart = 3 };
 
-inline constexpr int32_t kDefaultOverlap = -1;
 inline constexpr int32_t kMaxOverlapTokens = 1 << 30;
 
 struct EngineOptions {
@@ -49,9 +48,8 @@ struct EngineOptions {
   RecordingMode recording = RecordingMode::kDefault;
   uint32_t max_recordings = 0;
   uint64_t recording_bytes = 0;
-  // Of ranks: forward::TensorParallel::overlap_tokens, 0..kMaxOverlapTokens; below: what pays on
-  // the backend.
-  int32_t overlap_tokens = kDefaultOverlap;
+  // Of ranks: forward::TensorParallel::overlap_tokens, 0..kMaxOverlapTokens.
+  int32_t overlap_tokens = 0;
 };
 
 // The limits in force, after defaults.
