@@ -99,9 +99,9 @@ __global__ void __launch_bounds__(kThreads, 6)
           if (rows[n] && at < k_end) a[s][n] = load_elems(rows[n] + at, is_aligned);
         }
       }
+      // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
+      // elements 2c, 2c + 1, 2c + 8, 2c + 9 of two steps of 16, in x and A alike.
       if (!is_beside) wait_for_inputs();
-        // The sum does not mind its order, so a lane's eight neighbours in memory stand for the
-        // elements 2c, 2c + 1, 2c + 8, 2c + 9 of two steps of 16, in x and A alike.
 #pragma unroll
       for (int s = 0; s < kSteps; ++s) {
         const int32_t at = k + s * kStepElems;
