@@ -1,7 +1,7 @@
 // y += scale * t . B of every segment (MBGMV and MBGMM, second half), on tensor cores.
 //
-// B goes from memory to registers, asked for before the kernel waits for t, and never through shared
-// memory (lora_expand.cuh).
+// B goes from memory to registers, asked for before the kernel waits for t, and never through
+// shared memory (lora_expand.cuh).
 //
 // t is fp32 and tensor cores take halves of that: it goes as two numbers, the rounded value and
 // what rounding lost. The factor weight * scale is in t, so entries add up like further ranks.
