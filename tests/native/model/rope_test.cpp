@@ -1,3 +1,4 @@
+// Rotary tables of every rope type against their formulas, and options that are refused.
 #include <algorithm>
 #include <cmath>
 

@@ -1,3 +1,4 @@
+// One safetensors file: what is read, and every way in which a hostile one is refused.
 #include "slora/model/safetensors.hpp"
 
 #include <cmath>

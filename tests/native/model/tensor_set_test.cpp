@@ -1,3 +1,4 @@
+// Checkpoints of several files: their index, their shards, and where the two disagree.
 #include <algorithm>
 
 #include "model/test_files.hpp"

@@ -1,3 +1,5 @@
+// The walk over a checkpoint: which matrices come, in which order, and which checkpoints are
+// refused.
 #include "slora/model/weights.hpp"
 
 #include <cmath>

@@ -1,3 +1,4 @@
+// Starts the processes of a model's ranks at a free address and tells the model where they join.
 #include "support/worker_ranks.hpp"
 
 #include <cstdlib>
