@@ -4,7 +4,9 @@
 //
 // usage: bench_gpu_step --model DIR [--batches 1,8,32] [--sets base,idle,r8,r16,mixed] [--prefill
 // 1]
-//                       [--serve PROMPT_TOKENS] [--json FILE]
+//                       [--serve PROMPT_TOKENS] [--adapters N] [--json FILE]
+//
+// adapters: at most so many different ones, shared by the rows in turn; else each row has its own.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -141,6 +143,7 @@ int main(int argc, char** argv) {
   std::string model, json, batches = "1,8,16,32,64,128", sets = "base,r8,r16,mixed";
   bool with_prefill = true;
   uint32_t serve_tokens = 0;
+  int most_adapters = 0;
   int64_t ffn = 11008;
   double pool_gib = 48;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -152,13 +155,14 @@ int main(int argc, char** argv) {
     if (key == "--ffn") ffn = std::atoll(argv[i + 1]);
     if (key == "--pool-gib") pool_gib = std::atof(argv[i + 1]);
     if (key == "--serve") serve_tokens = static_cast<uint32_t>(std::atoi(argv[i + 1]));
+    if (key == "--adapters") most_adapters = std::atoi(argv[i + 1]);
     if (key == "--json") json = argv[i + 1];
   }
   if (model.empty()) {
     std::fprintf(
         stderr,
         "usage: bench_gpu_step --model DIR [--batches 1,8] [--sets base,idle,r8,r16,mixed] "
-        "[--prefill 0|1] [--ffn SIZE] [--pool-gib N] [--json FILE]\n");
+        "[--prefill 0|1] [--ffn SIZE] [--pool-gib N] [--adapters N] [--json FILE]\n");
     return 1;
   }
   std::vector<Result> results;
@@ -194,9 +198,11 @@ int main(int argc, char** argv) {
       int largest = 0;
       for (const std::string& batch : split(batches)) {
         const int rows = std::atoi(batch.c_str());
-        if (!is_large || rows <= 64 || serve_tokens > 0) largest = std::max(largest, rows);
+        if (!is_large || rows <= 64 || serve_tokens > 0 || most_adapters > 0)
+          largest = std::max(largest, rows);
       }
-      bench.use_set(ranks, set == "base" ? 0 : largest);
+      const int distinct = most_adapters > 0 ? std::min(most_adapters, largest) : largest;
+      bench.use_set(ranks, set == "base" ? 0 : distinct);
       for (const std::string& batch : split(batches)) {
         if (std::atoi(batch.c_str()) <= largest)
           add(bench.decode(set, std::atoi(batch.c_str()), copy_rate));

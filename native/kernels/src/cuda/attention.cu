@@ -133,13 +133,17 @@ int32_t attention(void* stream, const AttentionParams* params) {
   }
   if (!fits_tensor_cores(*params)) return launch_attention_plain(stream, *params);
   if (params->max_row_tokens == 1) return launch_attention_decode(stream, *params, false);
-  // A lone row may be of any length. Among several, those of one token are another launch, which
-  // begins as soon as the first has all its blocks on the card.
-  bool opens_decode = params->num_rows > 1;
-  const int32_t status =
-      launch_attention_prefill(stream, *params, opens_decode ? 2 : 1, opens_decode);
-  if (status != kOk || params->num_rows == 1) return status;
-  return launch_attention_decode(stream, *params, opens_decode);
+  // A lone row may be of any length. Among several, those of one token are a launch of their own,
+  // and the other begins as soon as that has all its blocks on the card. Not the other way round:
+  // blocks of the prefill take a multiprocessor's first-level cache for their shared memory, and it
+  // stays so small for as long as any block is there.
+  if (params->num_rows == 1) return launch_attention_prefill(stream, *params, 1, false);
+  const bool has_decode = params->num_long_rows != params->num_rows;
+  if (has_decode) {
+    const int32_t status = launch_attention_decode(stream, *params, true);
+    if (status != kOk) return status;
+  }
+  return launch_attention_prefill(stream, *params, 2, has_decode);
 }
 
 uint64_t attention_workspace_bytes(int64_t num_tokens, int32_t num_heads, int32_t head_size) {

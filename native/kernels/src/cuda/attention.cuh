@@ -87,12 +87,11 @@ __device__ __forceinline__ int64_t position_offset(const AttentionParams& params
 // ---- launchers (attention_*.cu)
 
 bool fits_tensor_cores(const AttentionParams& params);
-// is_beside: right after a prefill launch that opens the decode's.
-int32_t launch_attention_decode(void* stream, const AttentionParams& params, bool is_beside);
-// Rows of at least `min_tokens` tokens. opens_decode: the decode's launch follows, and is to run
-// beside this one; false afterwards if it may not.
+// Rows of one token. opens_prefill: the prefill's launch follows and runs beside this one.
+int32_t launch_attention_decode(void* stream, const AttentionParams& params, bool opens_prefill);
+// Rows of at least `min_tokens` tokens. is_beside: right after a decode launch that opens this one.
 int32_t launch_attention_prefill(void* stream, const AttentionParams& params, int32_t min_tokens,
-                                 bool& opens_decode);
+                                 bool is_beside);
 int32_t launch_attention_plain(void* stream, const AttentionParams& params);
 
 }  // namespace slora::kernels::cuda

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   __shared__ float shared_max[kWarps][kHeads];
   __shared__ float shared_sum[kWarps][kHeads];
   __shared__ float2 shared_stats[kMaxCluster][kHeads];
-  allow_next();
+  if (!splits.opens_prefill) allow_next();
   const int32_t acc_heads = kIsSplit ? splits.heads_a_block : kHeads;
 
   const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -98,18 +98,15 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
   const bool is_cluster =
       kIsSplit && splits.is_cluster && context.position >= 0 && context.num_splits > 1;
   if (is_cluster) cluster_arrive();
-  if (!splits.is_beside) wait_for_inputs();
-  // Whoever waits for this launch waits for the one beside it too.
-  const auto leave = [&] {
-    if (splits.is_beside) leave_idle();
-  };
+  wait_for_inputs();
+  if (splits.opens_prefill) allow_next();
   if (!is_active) {
     // The cluster's barriers want all of its blocks.
     if (is_cluster) {
       cluster_wait();
       cluster_sync();
     }
-    return leave();
+    return;
   }
 
   // ---- queries: head g of each tile, pieces 4 j + c
@@ -340,7 +337,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
       *reinterpret_cast<float4*>(splits.partial + slot * d + e) = value;
     }
   }
-  if (!is_cluster) return leave();
+  if (!is_cluster) return;
 
   // ---- the cluster's sum, in the order of the splits; each block some of the heads
   cluster_sync();  // every block's parts have come
@@ -369,7 +366,6 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
     *reinterpret_cast<uint2*>(static_cast<T*>(params.out) +
                               (token * params.num_heads + first_head + head) * d + e) = out;
   }
-  leave();
 }
 
 template <typename T, int kD, int kHeadTiles, int kWarps, bool kIsSplit>
@@ -397,14 +393,14 @@ int32_t launch_decode(void* stream, const AttentionParams& params, const DecodeS
 }
 
 template <typename T, int kD, int kHeadTiles>
-int32_t launch_decode(void* stream, const AttentionParams& params, bool is_beside) {
+int32_t launch_decode(void* stream, const AttentionParams& params, bool opens_prefill) {
   const int64_t group = params.num_heads / params.num_kv_heads;
   const auto heads_a_block = static_cast<int32_t>(std::min<int64_t>(group, 8 * kHeadTiles));
   const int64_t heads_of_blocks = params.num_kv_heads * ceil_div(group, heads_a_block);
   const int64_t blocks = params.num_rows * heads_of_blocks;
   const auto plan = [&](int32_t warps) {
     return plan_splits(stream, params, heads_a_block, blocks, warps,
-                       blocks_an_sm(kD, kHeadTiles, warps), is_beside);
+                       blocks_an_sm(kD, kHeadTiles, warps), opens_prefill);
   };
   if constexpr (kD <= 128 && kHeadTiles == 1) {
     if (blocks * kMaxCluster <= device_of(stream).sm_count)
@@ -417,27 +413,27 @@ int32_t launch_decode(void* stream, const AttentionParams& params, bool is_besid
 }
 
 template <typename T, int kD>
-int32_t launch_decode(void* stream, const AttentionParams& params, bool is_beside) {
+int32_t launch_decode(void* stream, const AttentionParams& params, bool opens_prefill) {
   // At 256 elements two tiles of heads do not fit the registers: larger groups read K and V again.
   if constexpr (kD <= 128) {
     if (params.num_heads / params.num_kv_heads > 8)
-      return launch_decode<T, kD, 2>(stream, params, is_beside);
+      return launch_decode<T, kD, 2>(stream, params, opens_prefill);
   }
-  return launch_decode<T, kD, 1>(stream, params, is_beside);
+  return launch_decode<T, kD, 1>(stream, params, opens_prefill);
 }
 
 template <typename T>
-int32_t launch_decode(void* stream, const AttentionParams& params, bool is_beside) {
-  if (params.head_size <= 64) return launch_decode<T, 64>(stream, params, is_beside);
-  if (params.head_size <= 128) return launch_decode<T, 128>(stream, params, is_beside);
-  return launch_decode<T, 256>(stream, params, is_beside);
+int32_t launch_decode(void* stream, const AttentionParams& params, bool opens_prefill) {
+  if (params.head_size <= 64) return launch_decode<T, 64>(stream, params, opens_prefill);
+  if (params.head_size <= 128) return launch_decode<T, 128>(stream, params, opens_prefill);
+  return launch_decode<T, 256>(stream, params, opens_prefill);
 }
 
 }  // namespace
 
-int32_t launch_attention_decode(void* stream, const AttentionParams& params, bool is_beside) {
-  if (params.page_dtype == DType::kBF16) return launch_decode<bf16>(stream, params, is_beside);
-  return launch_decode<__half>(stream, params, is_beside);
+int32_t launch_attention_decode(void* stream, const AttentionParams& params, bool opens_prefill) {
+  if (params.page_dtype == DType::kBF16) return launch_decode<bf16>(stream, params, opens_prefill);
+  return launch_decode<__half>(stream, params, opens_prefill);
 }
 
 }  // namespace slora::kernels::cuda

@@ -37,7 +37,7 @@ struct Tiling {
   int32_t tokens_a_tile;
   int32_t min_tokens;  // of a row that this launch serves
   int32_t page_shift;  // log2 of tokens_per_page; -1: no power of two
-  bool opens_decode;   // the launch after this one is the decode's, which runs beside it
+  bool is_beside;      // the launch before is the decode's, which has seen all inputs come
 };
 
 struct Tile {
@@ -86,7 +86,7 @@ __device__ Tile find_tile(const AttentionParams& params, const Tiling& tiling, i
 template <typename T, int kD>
 __global__ void __launch_bounds__(kThreads, 2)
     attention_prefill_kernel(const AttentionParams params, const Tiling tiling) {
-  if (!tiling.opens_decode) allow_next();
+  allow_next();
   using S = Shape<kD>;
   constexpr int kRowTiles = S::kRowTiles;
   constexpr int kColumnTiles = S::kPositions / 8;
@@ -111,9 +111,12 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   // ---- which tile: every warp finds it itself, from tables that copies wrote
   const Tile tile = find_tile(params, tiling, blockIdx.y);
-  wait_for_inputs();
-  if (tiling.opens_decode) allow_next();
-  if (tile.row < 0) return;
+  if (!tiling.is_beside) wait_for_inputs();
+  // Whoever waits for this launch waits for the one beside it too.
+  const auto leave = [&] {
+    if (tiling.is_beside) leave_idle();
+  };
+  if (tile.row < 0) return leave();
   const int32_t num_pairs = tile.num_tokens * num_heads;
   const int32_t first_position = params.token_position[tile.first_token];
   const int32_t last_position = params.token_position[tile.first_token + tile.num_tokens - 1];
@@ -382,14 +385,14 @@ __global__ void __launch_bounds__(kThreads, 2)
       }
     }
   }
+  leave();
 }
 
 template <typename T, int kD>
 int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_tokens,
-                       bool& opens_decode) {
+                       bool is_beside) {
   using S = Shape<kD>;
   if (S::kSharedBytes > device_of(stream).max_shared_bytes) {
-    opens_decode = false;
     return launch_attention_plain(stream, params);
   }
   const int32_t group = params.num_heads / params.num_kv_heads;
@@ -398,7 +401,7 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
   tiling.tokens_a_tile = S::kRows / tiling.heads_a_tile;
   tiling.min_tokens = min_tokens;
   tiling.page_shift = -1;
-  tiling.opens_decode = opens_decode;
+  tiling.is_beside = is_beside;
   for (int32_t shift = 0; shift < 31; ++shift) {
     if (params.tokens_per_page == 1 << shift) tiling.page_shift = shift;
   }
@@ -413,10 +416,7 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
                            ? params.num_long_rows
                            : std::min<int64_t>(params.num_rows, params.num_tokens / min_tokens);
   const int64_t tiles = tokens / tiling.tokens_a_tile + rows;
-  if (tiles == 0) {
-    opens_decode = false;
-    return kOk;
-  }
+  if (tiles == 0) return kOk;
   const dim3 grid(static_cast<unsigned>(params.num_kv_heads * ceil_div(group, tiling.heads_a_tile)),
                   static_cast<unsigned>(tiles));
   if (tiles > 65535) return kUnsupported;
@@ -425,23 +425,20 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
 
 template <typename T>
 int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_tokens,
-                       bool& opens_decode) {
-  if (params.head_size <= 64)
-    return launch_prefill<T, 64>(stream, params, min_tokens, opens_decode);
-  if (params.head_size <= 96)
-    return launch_prefill<T, 96>(stream, params, min_tokens, opens_decode);
-  if (params.head_size <= 128)
-    return launch_prefill<T, 128>(stream, params, min_tokens, opens_decode);
-  return launch_prefill<T, 256>(stream, params, min_tokens, opens_decode);
+                       bool is_beside) {
+  if (params.head_size <= 64) return launch_prefill<T, 64>(stream, params, min_tokens, is_beside);
+  if (params.head_size <= 96) return launch_prefill<T, 96>(stream, params, min_tokens, is_beside);
+  if (params.head_size <= 128) return launch_prefill<T, 128>(stream, params, min_tokens, is_beside);
+  return launch_prefill<T, 256>(stream, params, min_tokens, is_beside);
 }
 
 }  // namespace
 
 int32_t launch_attention_prefill(void* stream, const AttentionParams& params, int32_t min_tokens,
-                                 bool& opens_decode) {
+                                 bool is_beside) {
   return params.page_dtype == DType::kBF16
-             ? launch_prefill<bf16>(stream, params, min_tokens, opens_decode)
-             : launch_prefill<__half>(stream, params, min_tokens, opens_decode);
+             ? launch_prefill<bf16>(stream, params, min_tokens, is_beside)
+             : launch_prefill<__half>(stream, params, min_tokens, is_beside);
 }
 
 }  // namespace slora::kernels::cuda

@@ -63,7 +63,7 @@ int32_t launch_combine(void* stream, const AttentionParams& params, const Decode
 }  // namespace
 
 DecodeSplits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_block,
-                         int64_t blocks, int32_t warps, int32_t blocks_an_sm, bool is_beside) {
+                         int64_t blocks, int32_t warps, int32_t blocks_an_sm, bool opens_prefill) {
   const device::cuda::CudaDevice& device = device_of(stream);
   const int64_t slots = int64_t{device.sm_count} * blocks_an_sm;
   const int64_t context = max_context_of(params);
@@ -82,7 +82,7 @@ DecodeSplits plan_splits(void* stream, const AttentionParams& params, int32_t he
   splits.is_cluster = is_cluster;
   splits.heads_a_block = heads_a_block;
   splits.min_chunks = warps;
-  splits.is_beside = is_beside;
+  splits.opens_prefill = opens_prefill;
   splits.is_by_token = params.num_tokens < params.num_rows;
   const int64_t partials = heads * count;
   splits.stats = static_cast<float2*>(params.workspace);

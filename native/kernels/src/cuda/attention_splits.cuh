@@ -15,7 +15,7 @@ struct DecodeSplits {
   int32_t heads_a_block;
   int32_t min_chunks;  // of a split: one a warp
   bool is_by_token;    // partial results are indexed by token, else by row: whichever are fewer
-  bool is_beside;      // the launch before is the prefill's, which has seen all inputs come
+  bool opens_prefill;  // the launch after is the prefill's, which runs beside this one
   float2* stats;       // (max, sum) of [row, head, split]
   float* partial;      // [row, head, split, D]
 
@@ -52,7 +52,7 @@ struct SplitContext {
 // Splits so that the card is full once, from bounds only. Up to a cluster's size they need no
 // second kernel; more are only worth it where a context is long.
 DecodeSplits plan_splits(void* stream, const AttentionParams& params, int32_t heads_a_block,
-                         int64_t blocks, int32_t warps, int32_t blocks_an_sm, bool is_beside);
+                         int64_t blocks, int32_t warps, int32_t blocks_an_sm, bool opens_prefill);
 
 // Adds up the partial results of several splits that are no cluster.
 int32_t launch_attention_combine(void* stream, const AttentionParams& params,
