@@ -15,10 +15,11 @@ constexpr int32_t kLeastLongSegments = 8;
 // Of a page of 16 tokens: 2,048 tokens.
 constexpr int32_t kMostCommonStride = 128;
 
-// Rows are rounded up by at most an eighth beyond eight: a matmul's time grows by less.
+// Rows are rounded up by at most an eighth beyond eight: a matmul bound by reading W takes hardly
+// longer. From some 256 rows on it is bound by arithmetic, and each row counts: by a sixteenth.
 int32_t ladder_rows(int32_t rows) {
   int32_t step = 1;
-  while (step * 8 < rows) step *= 2;
+  while (step * (step < 32 ? 8 : 16) < rows) step *= 2;
   return (rows + step - 1) / step * step;
 }
 

@@ -73,6 +73,7 @@ bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
   // waited for nearly every load.
   for (const adapter::Adapter* adapter : step.adapters)
     residency_.order_after_load(*adapter, compute_);
+  if (turn.way == GraphCache::Way::kRecord) tune_matmuls(step, turn.shape.rows);
   const bool is_recorded =
       turn.way == GraphCache::Way::kReplay ||
       (turn.way == GraphCache::Way::kRecord && try_record(turn.shape, out_batch));
@@ -130,12 +131,27 @@ void Engine::run_padding(const batch::DecodeShape& shape, batch::Batch& out_batc
   uint64_t bytes = 0;
   SLORA_CHECK(pack_shape(step, shape, out_batch, bytes));
   run_shape(out_batch);
+  rest(step);
+  graphs_->add_time(watch.ns());
+  tune_matmuls(step, shape.rows);
+}
+
+// Waits for all that is on the stream.
+void Engine::rest(Step& step) {
   step.end.record(compute_);
   if (group_) {
     group_->synchronize(step.end);
   } else {
     step.end.synchronize();
   }
+}
+
+// Before the first recording of so many rows, since what is recorded stays.
+void Engine::tune_matmuls(Step& step, int32_t rows) {
+  if (!graphs_->limits().tunes_matmuls || !tuned_rows_.insert(rows).second) return;
+  const Stopwatch watch;
+  rest(step);
+  forward_.tune_matmuls(compute_, rows);
   graphs_->add_time(watch.ns());
 }
 

@@ -24,8 +24,8 @@ constexpr size_t kMostCandidates = 256;
 // own: after so many uses the shape has shown that it stays.
 constexpr uint32_t kUsesBesideCover = 4;
 
-bool asks(const char* value) {
-  const char* asked = std::getenv("SLORA_GRAPHS");
+bool asks(const char* value, const char* name = "SLORA_GRAPHS") {
+  const char* asked = std::getenv(name);
   return asked && std::string_view(asked) == value;
 }
 
@@ -50,6 +50,7 @@ GraphLimits graph_limits(const EngineOptions& options, const forward::Backend& b
   limits.at_start = mode == RecordingMode::kAtStart;
   limits.max_recordings = options.max_recordings == 0 ? kDefaultRecordings : options.max_recordings;
   limits.max_bytes = options.recording_bytes;
+  limits.tunes_matmuls = limits.is_enabled && !asks("0", "SLORA_MATMUL_TUNING");
   // Adapters' tables and larger buffers will want what the pool has left, too.
   if (limits.is_enabled && limits.max_bytes == 0)
     limits.max_bytes = std::min(kDefaultBytes, backend.device->describe().free_memory_bytes / 4);

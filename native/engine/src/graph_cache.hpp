@@ -18,11 +18,14 @@ struct GraphLimits {
   bool at_start = false;
   size_t max_recordings = 0;
   uint64_t max_bytes = 0;
+  bool tunes_matmuls = false;  // of the steps that are recorded, before that
 };
 
 // Of an engine that has taken its memory. kInvalidArgument if an option is outside its limits.
 // SLORA_GRAPHS=0 in the environment turns recording off, SLORA_GRAPHS=1 makes it the default on the
 // host too, for tests.
+// SLORA_MATMUL_TUNING=0 leaves the matmuls of recorded steps to the rule, whose choice is the same
+// in every run.
 GraphLimits graph_limits(const EngineOptions& options, const forward::Backend& backend);
 
 class GraphCache {

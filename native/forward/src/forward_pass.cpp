@@ -251,24 +251,34 @@ void ForwardPass::norm_heads(void* stream, const batch::Batch& batch, int32_t la
   expect_launched(backend_.kernels->head_norm(stream, &params), "head_norm");
 }
 
-void ForwardPass::multiply(void* stream, MatrixKind kind, int32_t layer_idx, RowRange rows,
-                           const void* x, int64_t x_stride, void* y) {
-  const Matrix& matrix = model_.weights->matrix(kind, layer_idx);
+kernels::GemmParams ForwardPass::product(const Matrix& matrix, int64_t rows, const void* x,
+                                         int64_t x_stride, void* y, core::DType y_dtype) const {
   kernels::GemmParams params{};
   params.x = x;
   params.x_stride = x_stride;
   params.w = matrix.packed.data();
   params.weight_dtype = model_.weights->dtype();
   params.activation_dtype = activation_dtype_;
-  params.m = rows.count;
+  params.m = rows;
   params.n = matrix.n;
   params.k = matrix.k;
-  params.bias = model_.weights->vector(model::bias_kind(kind), layer_idx);
   params.y = y;
   params.y_stride = matrix.n;
   params.workspace = workspace_.data();
-  params.y_dtype = activation_dtype_;
+  params.y_dtype = y_dtype;
+  return params;
+}
+
+void ForwardPass::multiply(void* stream, MatrixKind kind, int32_t layer_idx, RowRange rows,
+                           const void* x, int64_t x_stride, void* y) {
+  kernels::GemmParams params = product(model_.weights->matrix(kind, layer_idx), rows.count, x,
+                                       x_stride, y, activation_dtype_);
+  params.bias = model_.weights->vector(model::bias_kind(kind), layer_idx);
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
+}
+
+const Matrix& ForwardPass::head_matrix() const {
+  return model_.weights->matrix(model_.is_tied ? MatrixKind::kEmbedding : MatrixKind::kHead, -1);
 }
 
 bool ForwardPass::is_adapted(const batch::Batch& batch, MatrixKind kind) const {
@@ -416,21 +426,9 @@ void ForwardPass::head(void* stream, const batch::Batch& batch) {
   norm(stream, weight, true, all);
   if (!batch.outputs_are_all_tokens)
     norm(stream, weight, false, {0, batch.num_outputs}, batch.output_rows);
-  const Matrix& matrix =
-      model_.weights->matrix(model_.is_tied ? MatrixKind::kEmbedding : MatrixKind::kHead, -1);
-  kernels::GemmParams params{};
-  params.x = normed_.data();
-  params.x_stride = matrix.k;
-  params.w = matrix.packed.data();
-  params.weight_dtype = model_.weights->dtype();
-  params.activation_dtype = activation_dtype_;
-  params.m = batch.num_outputs;
-  params.n = matrix.n;
-  params.k = matrix.k;
-  params.y = own_logits(batch);
-  params.y_stride = matrix.n;
-  params.workspace = workspace_.data();
-  params.y_dtype = core::DType::kF32;
+  const Matrix& matrix = head_matrix();
+  const kernels::GemmParams params = product(matrix, batch.num_outputs, normed_.data(), matrix.k,
+                                             own_logits(batch), core::DType::kF32);
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
   if (batch.has_wide_lora) lora_head(stream, batch, params);
   if (model_.config->final_softcap > 0) {

@@ -35,7 +35,9 @@ class CudaBase : public CudaTest {
     return out;
   }
 
-  void check_gemm(DType dtype, bool is_fp32_y, int64_t m, int64_t n, int64_t k, bool with_bias) {
+  // is_tuned: after the ways of computing it have been measured, over this matrix and another.
+  void check_gemm(DType dtype, bool is_fp32_y, int64_t m, int64_t n, int64_t k, bool with_bias,
+                  bool is_tuned = false) {
     SCOPED_TRACE(std::string(name(dtype)) + (is_fp32_y ? " fp32 y" : "") + " m " +
                  std::to_string(m) + " n " + std::to_string(n) + " k " + std::to_string(k));
     const DType y_dtype = is_fp32_y ? DType::kF32 : dtype;
@@ -60,6 +62,12 @@ class CudaBase : public CudaTest {
     params.y_stride = n;
     params.workspace = workspace.data();
     params.y_dtype = y_dtype;
+    if (is_tuned) {
+      const device::Buffer other = packed(w, n, k, DType::kF32, dtype);
+      const void* const weights[] = {other.data(), device_w.data()};
+      const GemmTuneParams tune = {params, weights, 2};
+      ASSERT_EQ(kernels().gemm_tune(stream(), &tune), 0);
+    }
     ASSERT_EQ(kernels().gemm(stream(), &params), 0);
     const std::vector<double> expected =
         reference::gemm(x.data(), k, w.data(), with_bias ? bias.data() : nullptr, m, n, k, false);
@@ -109,6 +117,19 @@ TEST_F(CudaBase, GemmOverShapesDtypesAndPaths) {
     check_gemm(dtype, false, 3, 33, 65, true);    // nothing aligned
     check_gemm(dtype, false, 20, 33, 65, false);  // the same for many rows
   }
+}
+
+// Whichever is fastest here is right, also where nothing is to choose or nothing is aligned.
+TEST_F(CudaBase, GemmAfterItsWaysWereMeasured) {
+  for (const DType dtype : kAllDTypes) {
+    for (const int64_t m : {1, 9, 16, 20, 32, 64, 100, 130}) {
+      check_gemm(dtype, false, m, 1072, 1416, m % 2 == 0, true);
+      check_gemm(dtype, true, m, 264, 4096, m % 3 == 0, true);
+    }
+    check_gemm(dtype, false, 20, 33, 65, true, true);
+  }
+  for (const int64_t m : {24, 32, 192, 320})
+    check_gemm(DType::kBF16, false, m, 512, 11008, false, true);
 }
 
 // Long sums: a cluster of blocks shares K where one block's registers do not hold x.

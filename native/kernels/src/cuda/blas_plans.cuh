@@ -6,8 +6,10 @@
 // to rest first, and no lock of ours is held meanwhile.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <mutex>
+#include <vector>
 
 #include "src/cuda/common.cuh"
 
@@ -20,33 +22,50 @@ struct BlasPlan {
   bool exists = false;
 };
 
+// The library's own choices for a plan that has its shapes, the likeliest first; none if it knows
+// none.
+inline std::vector<cublasLtMatmulAlgo_t> ask_for_algorithms(cublasLtHandle_t blas,
+                                                            cublasLtMatmulPreference_t preference,
+                                                            const BlasPlan& plan, int most) {
+  std::vector<cublasLtMatmulHeuristicResult_t> found(static_cast<size_t>(most));
+  int count = 0;
+  if (cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y, preference,
+                                     most, found.data(), &count) != CUBLAS_STATUS_SUCCESS)
+    count = 0;
+  std::vector<cublasLtMatmulAlgo_t> algorithms;
+  for (int i = 0; i < count; ++i) algorithms.push_back(found[static_cast<size_t>(i)].algo);
+  return algorithms;
+}
+
 // Fills in the algorithm of a plan that has its shapes; none if the library knows none.
 inline void ask_for_algorithm(cublasLtHandle_t blas, cublasLtMatmulPreference_t preference,
                               BlasPlan& plan) {
-  cublasLtMatmulHeuristicResult_t found{};
-  int count = 0;
-  plan.exists =
-      cublasLtMatmulAlgoGetHeuristic(blas, plan.matmul, plan.w, plan.x, plan.y, plan.y, preference,
-                                     1, &found, &count) == CUBLAS_STATUS_SUCCESS &&
-      count > 0;
-  plan.algorithm = found.algo;
+  const auto algorithms = ask_for_algorithms(blas, preference, plan, 1);
+  plan.exists = !algorithms.empty();
+  if (plan.exists) plan.algorithm = algorithms.front();
 }
 
-// Its plans live as long as the process, as the plugin does. Of a key, which has its device's
-// handle in it, one thread at a time makes use.
-template <typename Key>
+// Its plans live as long as the process, as the plugin does.
+template <typename Key, typename Plan = BlasPlan>
 class BlasPlans {
  public:
   template <typename Make>
-  const BlasPlan& get(void* stream, const Key& key, const Make& make) {
+  const Plan& get(void* stream, const Key& key, const Make& make) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (const auto found = plans_.find(key); found != plans_.end()) return found->second;
+      if (const auto found = of_key_.find(key); found != of_key_.end()) return *found->second;
     }
     if (device::cuda::has_several_devices()) come_to_rest(device_of(stream), raw(stream));
-    const BlasPlan plan = make();
+    const Plan plan = make();
     const std::lock_guard<std::mutex> lock(mutex_);
-    return plans_.try_emplace(key, plan).first->second;
+    if (const auto found = of_key_.find(key); found != of_key_.end()) return *found->second;
+    return *(of_key_[key] = &plans_.emplace_back(plan));
+  }
+
+  // Takes the place of what get() answers for the key; what it answered before stays valid.
+  void put(const Key& key, const Plan& plan) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    of_key_[key] = &plans_.emplace_back(plan);
   }
 
  private:
@@ -60,7 +79,8 @@ class BlasPlans {
   }
 
   std::mutex mutex_;
-  std::map<Key, BlasPlan> plans_;
+  std::deque<Plan> plans_;
+  std::map<Key, const Plan*> of_key_;
 };
 
 }  // namespace slora::kernels::cuda

@@ -45,6 +45,7 @@ constexpr KernelApi make_table() {
   api.lora_shrink_padded = lora_shrink_padded;
   api.lora_expand_padded = lora_expand_padded;
   api.lora_merge = lora_merge;
+  api.gemm_tune = gemm_tune;
   return api;
 }
 

@@ -12,6 +12,7 @@ const KernelApi* cuda_kernel_api();
 int32_t weight_pack(void* stream, const WeightPackParams* params);
 int32_t weight_fill(void* stream, const WeightFillParams* params);
 int32_t gemm(void* stream, const GemmParams* params);
+int32_t gemm_tune(void* stream, const GemmTuneParams* params);
 uint64_t gemm_workspace_bytes(DType weight_dtype, int64_t m, int64_t k);
 
 // elementwise.cu

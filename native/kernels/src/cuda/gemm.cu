@@ -1,12 +1,12 @@
 // y = x W^T (+ bias): few rows by our own kernel, many by cuBLASLt, what neither takes by a plain
-// loop.
+// loop; a shape that was measured (gemm_tune.cu) as was fastest.
 #include <algorithm>
 #include <array>
 
-#include "src/cuda/blas_plans.cuh"
 #include "src/cuda/common.cuh"
 #include "src/cuda/cuda_kernels.hpp"
 #include "src/cuda/gemm_decode.cuh"
+#include "src/cuda/gemm_plans.cuh"
 #include "src/cuda/gemm_rows.cuh"
 
 namespace slora::kernels::cuda {
@@ -19,9 +19,13 @@ cudaDataType_t blas_type(DType dtype) {
   return dtype == DType::kF32 ? CUDA_R_32F : dtype == DType::kBF16 ? CUDA_R_16BF : CUDA_R_16F;
 }
 
-using Key = std::array<int64_t, 8>;
+using Key = std::array<int64_t, 9>;
 
+// All that a choice rests on, the device included.
 Key key_of(cublasLtHandle_t blas, const GemmParams& params) {
+  int64_t alignment = 0;
+  for (const void* pointer : {params.x, params.w, static_cast<const void*>(params.y)})
+    alignment = 2 * alignment + (reinterpret_cast<uintptr_t>(pointer) % 16 == 0);
   return {reinterpret_cast<int64_t>(blas),
           static_cast<int64_t>(params.weight_dtype),
           static_cast<int64_t>(params.y_dtype),
@@ -29,42 +33,34 @@ Key key_of(cublasLtHandle_t blas, const GemmParams& params) {
           params.n,
           params.k,
           params.x_stride,
-          params.y_stride};
+          params.y_stride,
+          alignment};
+}
+
+using Plans = BlasPlans<Key, GemmPlan>;
+Plans& plans() {
+  static auto* const all = new Plans;
+  return *all;
 }
 
 // Row-major y [M, N] = x W^T is column-major y^T [N, M] = W (as [K, N] transposed) x^T.
-BlasPlan make_plan(cublasLtHandle_t blas, const GemmParams& params) {
-  BlasPlan plan;
+bool make_layouts(const GemmParams& params, BlasPlan& plan) {
   const cublasOperation_t transposed = CUBLAS_OP_T;
   const cudaDataType_t type = blas_type(params.weight_dtype);
-  cublasLtMatmulPreference_t preference = nullptr;
-  const uint64_t workspace = kWorkspaceBytes;
   // CUBLAS_COMPUTE_32F: fp32 products of fp32 operands, no TF32.
-  const bool is_made =
-      cublasLtMatmulDescCreate(&plan.matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
-          CUBLAS_STATUS_SUCCESS &&
-      cublasLtMatmulDescSetAttribute(plan.matmul, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                     sizeof transposed) == CUBLAS_STATUS_SUCCESS &&
-      cublasLtMatrixLayoutCreate(&plan.w, type, static_cast<uint64_t>(params.k),
-                                 static_cast<uint64_t>(params.n),
-                                 params.k) == CUBLAS_STATUS_SUCCESS &&
-      cublasLtMatrixLayoutCreate(&plan.x, type, static_cast<uint64_t>(params.k),
-                                 static_cast<uint64_t>(params.m),
-                                 params.x_stride) == CUBLAS_STATUS_SUCCESS &&
-      cublasLtMatrixLayoutCreate(&plan.y, blas_type(params.y_dtype),
-                                 static_cast<uint64_t>(params.n), static_cast<uint64_t>(params.m),
-                                 params.y_stride) == CUBLAS_STATUS_SUCCESS &&
-      cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
-      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                           &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS;
-  if (is_made) ask_for_algorithm(blas, preference, plan);
-  if (preference) cublasLtMatmulPreferenceDestroy(preference);
-  return plan;
-}
-
-const BlasPlan& plan_of(void* stream, cublasLtHandle_t blas, const GemmParams& params) {
-  static auto* const plans = new BlasPlans<Key>;
-  return plans->get(stream, key_of(blas, params), [&] { return make_plan(blas, params); });
+  return cublasLtMatmulDescCreate(&plan.matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
+             CUBLAS_STATUS_SUCCESS &&
+         cublasLtMatmulDescSetAttribute(plan.matmul, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                        sizeof transposed) == CUBLAS_STATUS_SUCCESS &&
+         cublasLtMatrixLayoutCreate(&plan.w, type, static_cast<uint64_t>(params.k),
+                                    static_cast<uint64_t>(params.n),
+                                    params.k) == CUBLAS_STATUS_SUCCESS &&
+         cublasLtMatrixLayoutCreate(&plan.x, type, static_cast<uint64_t>(params.k),
+                                    static_cast<uint64_t>(params.m),
+                                    params.x_stride) == CUBLAS_STATUS_SUCCESS &&
+         cublasLtMatrixLayoutCreate(
+             &plan.y, blas_type(params.y_dtype), static_cast<uint64_t>(params.n),
+             static_cast<uint64_t>(params.m), params.y_stride) == CUBLAS_STATUS_SUCCESS;
 }
 
 // One warp an output. For shapes that no other path takes.
@@ -120,34 +116,88 @@ bool prefers_gemm_rows(const GemmParams& params) {
   return params.m <= 32 && params.k >= 8192 && params.n <= 4096;
 }
 
-}  // namespace
+GemmPlan plan_by_rule(void* stream, const GemmParams& params) {
+  const device::cuda::CudaDevice& device = device_of(stream);
+  GemmPlan plan;
+  if (can_gemm_decode(device, params)) {
+    plan.way = GemmWay::kDecode;
+  } else if (prefers_gemm_rows(params) && can_gemm_rows(device, params)) {
+    plan.way = GemmWay::kRows;
+  } else {
+    const std::vector<GemmPlan> found = library_plans(stream, params, 1);
+    if (!found.empty()) plan = found.front();
+  }
+  return plan;
+}
 
-uint64_t gemm_workspace_bytes(DType, int64_t, int64_t) { return kWorkspaceBytes; }
-
-int32_t gemm(void* stream, const GemmParams* params) {
-  if (params->weight_dtype != params->activation_dtype ||
-      (params->y_dtype != DType::kF32 && params->y_dtype != params->activation_dtype))
-    return kUnsupported;
-  if (params->m == 0) return kOk;
-  device::cuda::CudaDevice& device = device_of(stream);
-  if (can_gemm_decode(device, *params)) return gemm_decode(stream, *params);
-  if (prefers_gemm_rows(*params) && can_gemm_rows(device, *params))
-    return gemm_rows(stream, *params);
-  const BlasPlan& plan = plan_of(stream, device.blas, *params);
-  if (!plan.exists) return gemm_any(stream, *params);
+int32_t run_library(void* stream, const GemmParams& params, const GemmPlan& plan) {
   const float one = 1, zero = 0;
-  if (cublasLtMatmul(device.blas, plan.matmul, &one, params->w, plan.w, params->x, plan.x, &zero,
-                     params->y, plan.y, params->y, plan.y, &plan.algorithm, params->workspace,
+  if (cublasLtMatmul(device_of(stream).blas, plan.matmul, &one, params.w, plan.w, params.x, plan.x,
+                     &zero, params.y, plan.y, params.y, plan.y, &plan.algorithm, params.workspace,
                      kWorkspaceBytes, raw(stream)) != CUBLAS_STATUS_SUCCESS) {
     const int32_t status = launch_status();
     return status ? status : static_cast<int32_t>(core::Status::kBackend);
   }
-  if (!params->bias) return kOk;
-  const dim3 grid(static_cast<unsigned>(ceil_div(params->n, 256)),
-                  static_cast<unsigned>(std::min<int64_t>(params->m, 64)));
-  return with_dtype(params->y_dtype, [&](auto element) {
-    return launch(stream, add_bias_kernel<decltype(element)>, grid, dim3(256), 0, *params);
+  if (!params.bias) return kOk;
+  const dim3 grid(static_cast<unsigned>(ceil_div(params.n, 256)),
+                  static_cast<unsigned>(std::min<int64_t>(params.m, 64)));
+  return with_dtype(params.y_dtype, [&](auto element) {
+    return launch(stream, add_bias_kernel<decltype(element)>, grid, dim3(256), 0, params);
   });
+}
+
+}  // namespace
+
+uint64_t gemm_workspace_bytes(DType, int64_t, int64_t) { return kWorkspaceBytes; }
+
+std::vector<GemmPlan> library_plans(void* stream, const GemmParams& params, int most) {
+  GemmPlan plan;
+  cublasLtMatmulPreference_t preference = nullptr;
+  const uint64_t workspace = kWorkspaceBytes;
+  std::vector<GemmPlan> found;
+  if (make_layouts(params, plan) &&
+      cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                           &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS) {
+    plan.way = GemmWay::kLibrary;
+    plan.exists = true;
+    for (const cublasLtMatmulAlgo_t& algorithm :
+         ask_for_algorithms(device_of(stream).blas, preference, plan, most)) {
+      plan.algorithm = algorithm;
+      found.push_back(plan);
+    }
+  }
+  if (preference) cublasLtMatmulPreferenceDestroy(preference);
+  return found;
+}
+
+const GemmPlan& gemm_plan(void* stream, const GemmParams& params) {
+  return plans().get(stream, key_of(device_of(stream).blas, params),
+                     [&] { return plan_by_rule(stream, params); });
+}
+
+void keep_gemm_plan(void* stream, const GemmParams& params, const GemmPlan& plan) {
+  plans().put(key_of(device_of(stream).blas, params), plan);
+}
+
+int32_t run_gemm_plan(void* stream, const GemmParams& params, const GemmPlan& plan) {
+  switch (plan.way) {
+    case GemmWay::kDecode:
+      return gemm_decode(stream, params);
+    case GemmWay::kRows:
+      return gemm_rows(stream, params);
+    case GemmWay::kLibrary:
+      return run_library(stream, params, plan);
+    case GemmWay::kAny:
+      return gemm_any(stream, params);
+  }
+  return kUnsupported;
+}
+
+int32_t gemm(void* stream, const GemmParams* params) {
+  if (!is_gemm_runnable(*params)) return kUnsupported;
+  if (params->m == 0) return kOk;
+  return run_gemm_plan(stream, *params, gemm_plan(stream, *params));
 }
 
 }  // namespace slora::kernels::cuda

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -244,6 +245,8 @@ class Engine {
   // False: there is no memory for it on some rank, and none has it.
   bool try_record(const batch::DecodeShape& shape, const batch::Batch& batch);
   void run_padding(const batch::DecodeShape& shape, batch::Batch& out_batch);
+  void rest(Step& step);
+  void tune_matmuls(Step& step, int32_t rows);
   // How a call went on all ranks, and the largest value. False: some rank is out of memory.
   bool have_memory(const RankAnswer& own, uint64_t& out_most) const;
   void make_recording_room(std::span<const batch::DecodeShape> shapes);
@@ -304,7 +307,8 @@ class Engine {
 
   std::vector<std::unique_ptr<Step>> steps_;  // ring: steps oldest_ .. newest_ - 1 are in flight
   std::unique_ptr<GraphCache> graphs_;
-  device::Buffer shape_block_;  // the tables of recorded steps, one for all steps in flight
+  std::set<int32_t> tuned_rows_;  // steps of so many have had their matmuls measured
+  device::Buffer shape_block_;    // the tables of recorded steps, one for all steps in flight
   uint64_t oldest_ = 0;
   uint64_t newest_ = 0;
   uint64_t num_plans_ = 0;

@@ -69,6 +69,11 @@ class ForwardPass {
   void run(device::Stream& stream, const batch::Batch& batch, const History& history,
            const LayerHook& before_layer = {});
 
+  // Measures how each of the layers' and the head's matmuls is computed fastest for steps of so many
+  // rows and outputs, and has later passes of so many do so (KernelApi::gemm_tune). Waits; while
+  // nothing is in flight.
+  void tune_matmuls(device::Stream& stream, int32_t rows);
+
   const float* logits() const { return logits_.as<float>(); }
 
  private:
@@ -120,6 +125,10 @@ class ForwardPass {
   // Norms rows of delta_ in place. Null weight: the model has no norm there.
   void norm_output(void* stream, const float* weight, RowRange rows);
   void norm_heads(void* stream, const batch::Batch& batch, int32_t layer_idx);
+  // y [rows, n] = x W^T, without a bias.
+  kernels::GemmParams product(const Matrix& matrix, int64_t rows, const void* x, int64_t x_stride,
+                              void* y, core::DType y_dtype) const;
+  const Matrix& head_matrix() const;
   // y = x W^T of the rows alone: without adapters.
   void multiply(void* stream, model::MatrixKind kind, int32_t layer_idx, RowRange rows,
                 const void* x, int64_t x_stride, void* y);

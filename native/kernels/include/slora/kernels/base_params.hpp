@@ -65,6 +65,13 @@ struct GemmParams {
   DType y_dtype = DType::kF32;  // fp32 (logits), or activation_dtype
 };
 
+// A shape of gemm and matrices of that shape, read in turn: with enough of them none is cached.
+struct GemmTuneParams {
+  GemmParams gemm;  // without w; y is overwritten
+  const void* const* weights;
+  int32_t num_weights;
+};
+
 // Semantics  each head h of q and k: h[d] *= rsqrt(mean(h^2) + eps) * (weight_offset + weight[d]),
 // in place, before the rotation
 struct HeadNormParams {

@@ -24,7 +24,7 @@
 
 namespace slora::kernels {
 
-inline constexpr uint32_t kKernelApiVersion = 5;
+inline constexpr uint32_t kKernelApiVersion = 6;
 
 struct KernelApi {
   uint32_t struct_size;
@@ -77,6 +77,11 @@ struct KernelApi {
   int32_t (*lora_shrink_padded)(void* stream, const LoraShrinkParams* params) = nullptr;
   int32_t (*lora_expand_padded)(void* stream, const LoraExpandParams* params) = nullptr;
   int32_t (*lora_merge)(void* stream, const LoraMergeParams* params) = nullptr;
+
+  // Measures the ways of computing products of this shape and keeps the fastest for later calls of
+  // gemm, of the process. Waits; the device should have nothing else to do. Not while recording.
+  // Null: there is but one way.
+  int32_t (*gemm_tune)(void* stream, const GemmTuneParams* params) = nullptr;
 };
 
 // The host backend's table, for the best instruction set of this machine ("generic", "avx2",
