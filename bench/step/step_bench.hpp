@@ -2,11 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "slora/slora.h"
@@ -101,18 +103,28 @@ class Bench {
   void use_set(const std::vector<uint32_t>& ranks, int count) {
     const auto begin = Clock::now();
     unload_adapters();
-    for (int i = 0; i < count && !ranks.empty(); ++i) {
+    adapters_.resize(ranks.empty() ? 0 : static_cast<size_t>(count));
+    const auto load = [&](size_t i) {
       slora_error error = SLORA_ERROR_INIT;
       slora_adapter_options options = SLORA_ADAPTER_OPTIONS_INIT;
-      options.synthetic_lora_rank = ranks[static_cast<size_t>(i) % ranks.size()];
-      options.synthetic_seed = 100 + static_cast<uint64_t>(i);
+      options.synthetic_lora_rank = ranks[i % ranks.size()];
+      options.synthetic_seed = 100 + i;
       options.synthetic_modules = 0xf;
       slora_adapter* handle = slora_adapter_load(engine_, &options, &error);
       if (!handle) die(error);
       slora_adapter_info info = SLORA_ADAPTER_INFO_INIT;
       expect(slora_adapter_get_info(handle, &info, &error), error);
-      adapters_.push_back({handle, info.adapter_id, double(info.image_bytes - info.wasted_bytes)});
+      adapters_[i] = {handle, info.adapter_id, double(info.image_bytes - info.wasted_bytes)};
+    };
+    // Making their numbers takes longer than copying them.
+    std::atomic<size_t> next{0};
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t) {
+      threads.emplace_back([&] {
+        for (size_t i = next++; i < adapters_.size(); i = next++) load(i);
+      });
     }
+    for (std::thread& thread : threads) thread.join();
     std::fprintf(stderr, "%d adapters: %.1f s\n", count, seconds_since(begin));
   }
 

@@ -356,7 +356,10 @@ int32_t launch_tiles(void* stream, const LoraExpandParams& params, const LoraSpl
   const int64_t units = num_units(params.batch, kTiles * kTileTokens);
   // As many blocks as the card holds, or twice that where they end at different times.
   const int32_t blocks_an_sm = kTiles == 1 ? 8 : kChunks == 4 ? 3 : 4;
-  const dim3 grid(static_cast<unsigned>(tiles), units_at_once(stream, units, tiles, blocks_an_sm));
+  unsigned at_once = units_at_once(stream, units, tiles, blocks_an_sm);
+  // Neighbours in one block take twice the time of one, and of few units many have nothing to do.
+  if (kTiles > 1 && units <= int64_t{2} * at_once) at_once = static_cast<unsigned>(units);
+  const dim3 grid(static_cast<unsigned>(tiles), at_once);
   return launch(stream, lora_expand_kernel<T, kWarps, kBlocks, kChunks, kTiles>, grid,
                 dim3(32 * kWarps), 0, params, split.written(), static_cast<int32_t>(units));
 }

@@ -6,6 +6,8 @@
 // memory, and a block holds all ranks of all fused modules, so x is read once.
 #include <cooperative_groups.h>
 
+#include <algorithm>
+
 #include "src/cuda/async_copy.cuh"
 #include "src/cuda/lora_common.cuh"
 
@@ -249,16 +251,33 @@ __device__ __forceinline__ void sum_in_cluster(const float (&acc)[kColumns / 16]
   const int32_t parts = static_cast<int32_t>(gridDim.x);
   const int32_t share = kPrefillTokens / parts;
   const int32_t begin = static_cast<int32_t>(blockIdx.x) * share;
-  for (int32_t i = thread; i < share * kColumns; i += kTileThreads) {
-    const int32_t row = begin + i / kColumns;
-    const ShrinkColumn& column = columns[i % kColumns];
-    if (row >= unit.count || !column.a) continue;
-    float sum = 0;
-    for (int32_t part = 0; part < parts; ++part) {
-      sum +=
-          cluster.map_shared_rank(tile, static_cast<unsigned>(part))[row * kStride + i % kColumns];
+  for (int32_t i = thread; i < share * (kColumns / 4); i += kTileThreads) {
+    const int32_t row = begin + i / (kColumns / 4);
+    const int32_t first = i % (kColumns / 4) * 4;
+    if (row >= unit.count || !columns[first].a) continue;
+    // All parts are asked for before any is added.
+    float4 part[kMostParts];
+#pragma unroll
+    for (int k = 0; k < kMostParts; ++k) {
+      if (k < parts) {
+        part[k] = *reinterpret_cast<const float4*>(
+            cluster.map_shared_rank(tile, static_cast<unsigned>(k)) + row * kStride + first);
+      }
     }
-    t[column.t + static_cast<int64_t>(unit.first + row) * column.t_stride] = sum;
+    float sum[4] = {};
+#pragma unroll
+    for (int k = 0; k < kMostParts; ++k) {
+      if (k >= parts) break;
+      sum[0] += part[k].x;
+      sum[1] += part[k].y;
+      sum[2] += part[k].z;
+      sum[3] += part[k].w;
+    }
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const ShrinkColumn& column = columns[first + c];
+      if (column.a) t[column.t + static_cast<int64_t>(unit.first + row) * column.t_stride] = sum[c];
+    }
   }
   cluster.sync();  // all parts have been read
 #endif
@@ -266,7 +285,7 @@ __device__ __forceinline__ void sum_in_cluster(const float (&acc)[kColumns / 16]
 
 // Semantics  as above, for 64 rows and every rank of every entry and fused module
 // Cost       x once a kColumns of them, A once a unit
-// Grid       (parts, units of 64 tokens)
+// Grid       (parts, units of 64 tokens, blocks that share out the columns)
 template <typename T, int kColumns, bool kIsSummed>
 __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
     lora_shrink_tile_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems) {
@@ -322,7 +341,8 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
     }
   };
 
-  for (int32_t first = 0;; first += kColumns) {
+  const int32_t turn = kColumns * static_cast<int32_t>(gridDim.z);
+  for (int32_t first = kColumns * static_cast<int32_t>(blockIdx.z);; first += turn) {
     for (int32_t n = thread; n < kColumns; n += kTileThreads)
       columns[n] = find_column<T>(p, unit, first + n);
     __syncthreads();  // columns are known to all
@@ -383,20 +403,23 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
 }
 
 template <typename T, int kColumns, bool kIsSummed>
-int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split) {
+int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
+                    int32_t sharers) {
   using Tile = ShrinkTile<kColumns>;
   const auto kernel = lora_shrink_tile_kernel<T, kColumns, kIsSummed>;
   if (const int32_t status = allow_shared(kernel, Tile::kBytes); status != kOk) return status;
   const dim3 grid(static_cast<unsigned>(split.parts),
-                  static_cast<unsigned>(num_units(params.batch, kPrefillTokens)));
+                  static_cast<unsigned>(num_units(params.batch, kPrefillTokens)),
+                  static_cast<unsigned>(sharers));
   return launch(stream, kernel, grid, dim3(kTileThreads), Tile::kBytes, kIsSummed ? split.parts : 1,
                 params, split.part_elems);
 }
 
 template <typename T, int kColumns>
-int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split) {
-  return split.is_summed ? launch_tile<T, kColumns, true>(stream, params, split)
-                         : launch_tile<T, kColumns, false>(stream, params, split);
+int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
+                    int32_t sharers = 1) {
+  return split.is_summed ? launch_tile<T, kColumns, true>(stream, params, split, sharers)
+                         : launch_tile<T, kColumns, false>(stream, params, split, sharers);
 }
 
 template <typename T, int kWarps, int kRankTiles, int kSteps>
@@ -419,6 +442,11 @@ int32_t launch_shrink(void* stream, const LoraShrinkParams& params, const LoraSp
     const int32_t columns = rank * params.num_fused;
     if (columns <= 32) return launch_tile<T, 32>(stream, params, split);
     if (columns <= 64) return launch_tile<T, 64>(stream, params, split);
+    // Few units leave most of the card idle unless several blocks share out their columns.
+    if (split.parts == kMostParts &&
+        split.parts * num_units(params.batch, kPrefillTokens) < 2 * device_of(stream).sm_count)
+      return launch_tile<T, 64>(stream, params, split,
+                                static_cast<int32_t>(std::min<int64_t>(ceil_div(columns, 64), 4)));
     return launch_tile<T, 192>(stream, params, split);
   }
   if (split.part_elems <= 512) {
