@@ -4,8 +4,8 @@
 // Method, as the peers were measured: y[T, S * 4096] += 0.5 * (x A^T) B^T in bf16; one graph holds
 // R calls on R disjoint sets of adapters (at least 200 MB of weights a replay, 4 <= R <= 64); the
 // second-level cache is flushed by a read of 256 MB before each replay; median of 7 replays / R; x
-// and y are the same buffers for all calls. Launches of decode cells are shaped as those of a
-// captured step: for any segments of B tokens.
+// and y are the same buffers for all calls. Segments of few rows go in pieces where steps' do, and
+// launches of decode cells are shaped as those of a captured step: for any segments of B tokens.
 //
 // From the top of the tree:
 //   bench_cuda_lora [--peers FILE] [--json FILE] [--only TEXT]
@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "lora_cells.hpp"
 #include "slora/core/status.hpp"
 #include "slora/device/device.hpp"
 #include "slora/engine/backend_loader.hpp"
@@ -30,105 +31,17 @@
 namespace slora::kernels {
 namespace {
 
-constexpr int64_t kDim = 4096;
-constexpr int64_t kElemBytes = 2;
+// As batches are packed (native/batch): from so many tokens on there are pieces, and a recorded
+// shape has room for so many long segments and entries.
+constexpr int32_t kLeastPieceTokens = 32;
+constexpr int32_t kLongSegments = 8;
+constexpr int32_t kEntriesARow = 2;
 // A page of one layer of a 7B model: 16 tokens of K and V of 4096 bf16 numbers.
 constexpr int64_t kPageBytes = int64_t{2} * 16 * kDim * kElemBytes;
 constexpr int64_t kPageElems = kPageBytes / kElemBytes;
 constexpr int64_t kWeightBytesAReplay = 200'000'000;
 constexpr int32_t kReplays = 7;
 constexpr int32_t kFlushAdapters = 128, kFlushRank = 256;  // 268 MB of A
-
-struct Cell {
-  std::string kind, rank, mix;
-  int32_t tokens = 0;
-  int32_t slices = 0;
-  int32_t adapters = 0;
-  double min_bytes = 0;
-  double best_public_us = 0;  // 0: not measured
-  std::string best_public;
-};
-
-// ---- cells
-
-std::vector<Cell> read_peers(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw core::Error(core::Status::kInvalidArgument, "cannot read " + path);
-  std::vector<Cell> cells;
-  std::string line;
-  std::getline(file, line);  // names
-  while (std::getline(file, line)) {
-    std::istringstream fields(line);
-    std::vector<std::string> field;
-    for (std::string one; std::getline(fields, one, ',');) field.push_back(one);
-    if (field.size() < 10) continue;
-    Cell cell;
-    cell.kind = field[0];
-    cell.tokens = std::stoi(field[1]);
-    cell.slices = std::stoi(field[2]);
-    cell.rank = field[3];
-    cell.mix = field[4];
-    cell.adapters = std::stoi(field[5]);
-    cell.min_bytes = std::stod(field[6]);
-    cell.best_public_us = std::stod(field[8]);
-    cell.best_public = field[9];
-    cells.push_back(cell);
-  }
-  return cells;
-}
-
-std::vector<int32_t> ranks_of(const Cell& cell) {
-  std::vector<int32_t> ranks(static_cast<size_t>(cell.adapters));
-  for (size_t a = 0; a < ranks.size(); ++a)
-    ranks[a] = cell.rank == "het" ? 8 << a % 4 : std::stoi(cell.rank);
-  return ranks;
-}
-
-// Rows of each adapter: evenly, or by Zipf's law with the adapter's number.
-std::vector<int32_t> rows_of(const Cell& cell) {
-  std::vector<int32_t> rows(static_cast<size_t>(cell.adapters), 0);
-  if (cell.mix != "zipf") {
-    for (int32_t t = 0; t < cell.tokens; ++t) ++rows[static_cast<size_t>(t % cell.adapters)];
-    return rows;
-  }
-  double sum = 0;
-  for (int32_t a = 1; a <= cell.adapters; ++a) sum += 1.0 / a;
-  int32_t left = cell.tokens - cell.adapters;  // one each, the rest by the law
-  for (int32_t a = cell.adapters; a > 0; --a) {
-    const int32_t more =
-        a == 1 ? left : std::min(left, static_cast<int32_t>(cell.tokens / (a * sum)));
-    rows[static_cast<size_t>(a - 1)] = 1 + more;
-    left -= more;
-  }
-  return rows;
-}
-
-double min_bytes_of(const Cell& cell) {
-  double weights = 0;
-  for (const int32_t rank : ranks_of(cell)) weights += 2.0 * rank * kDim * kElemBytes * cell.slices;
-  // x once, y read and written.
-  return weights + static_cast<double>(cell.tokens) * kDim * kElemBytes * (1 + 2 * cell.slices);
-}
-
-std::vector<Cell> own_cells() {
-  std::vector<Cell> cells;
-  const auto add = [&](const char* kind, int32_t tokens, int32_t slices, const char* rank,
-                       const char* mix, int32_t adapters) {
-    Cell cell{kind, rank, mix, tokens, slices, adapters, 0, 0, "-"};
-    cell.min_bytes = min_bytes_of(cell);
-    cells.push_back(cell);
-  };
-  for (const int32_t tokens : {4, 8, 16, 256}) add("decode", tokens, 3, "16", "distinct", tokens);
-  for (const char* rank : {"4", "32", "128"}) {
-    add("decode", 32, 3, rank, "distinct", 32);
-    add("decode", 32, 3, rank, "one", 1);
-  }
-  add("decode", 64, 3, "16", "zipf", 20);
-  add("decode", 128, 3, "het", "zipf", 40);
-  add("prefill", 4096, 3, "16", "a1", 1);
-  add("prefill", 2048, 3, "het", "zipf", 24);
-  return cells;
-}
 
 // ---- the device's side
 
@@ -277,7 +190,13 @@ class Bench {
     Call call;
     const std::vector<int32_t> ranks = ranks_of(cell), rows = rows_of(cell);
     const bool is_decode = cell.kind == "decode";
-    const int32_t segments = is_decode ? cell.tokens : cell.adapters;
+    const auto num_long = static_cast<int32_t>(std::count_if(
+        rows.begin(), rows.end(), [](int32_t count) { return count > kPieceTokens; }));
+    const bool has_pieces = cell.tokens >= kLeastPieceTokens && num_long < cell.adapters;
+    // A recorded step that has long segments alone has room for some, not for any.
+    const int32_t segments = !is_decode                                        ? cell.adapters
+                             : cell.tokens >= kLeastPieceTokens && !has_pieces ? kLongSegments
+                                                                               : cell.tokens;
     std::vector<core::LoraModule> modules;
     std::vector<int32_t> module_offsets, page_offsets, begin, end, entry_offsets{0};
     std::vector<LoraEntry> entries;
@@ -323,12 +242,48 @@ class Bench {
     for (size_t a = 0; a < page_offsets.size(); ++a)
       refs.push_back({device_modules + module_offsets[a], page_offsets[a], 0});
     const LoraAdapterRef* device_refs = upload(refs, call);
+    std::vector<LoraPiece> shrink_pieces, expand_pieces;  // of all calls
+    for (int32_t i = 0; has_pieces && i < calls; ++i) {
+      const auto first_shrink = static_cast<std::ptrdiff_t>(shrink_pieces.size());
+      for (int32_t a = num_long; a < cell.adapters; ++a) {
+        const LoraEntry& entry = entries[size(a)];
+        const LoraAdapterRef& ref = refs[size(i * cell.adapters + a)];
+        LoraPiece piece{ref.modules, entry.t_offset, ref.page_offset, entry.t_stride,
+                        1.0f,        begin[size(a)], rows[size(a)],   0,
+                        a,           a + 1};
+        expand_pieces.push_back(piece);
+        for (; piece.rank_begin < entry.t_stride; piece.rank_begin += kPieceRanks)
+          shrink_pieces.push_back(piece);
+      }
+      // Most bytes first.
+      const auto has_more = [](const LoraPiece& a, const LoraPiece& b) {
+        return a.t_stride - a.rank_begin > b.t_stride - b.rank_begin;
+      };
+      std::stable_sort(shrink_pieces.begin() + first_shrink, shrink_pieces.end(), has_more);
+      std::stable_sort(expand_pieces.end() - (cell.adapters - num_long), expand_pieces.end(),
+                       has_more);
+    }
+    const auto shrinks_a_call = static_cast<int32_t>(shrink_pieces.size()) / calls;
+    const int32_t expands_a_call = has_pieces ? cell.adapters - num_long : 0;
+    const LoraPiece* device_shrinks = upload(shrink_pieces, call);
+    const LoraPiece* device_expands = upload(expand_pieces, call);
+    if (has_pieces) {
+      batch.num_pieces = upload(std::vector<int32_t>{shrinks_a_call, expands_a_call}, call);
+      const int32_t pieces_an_entry = (batch.max_lora_rank + kPieceRanks - 1) / kPieceRanks;
+      batch.max_shrink_pieces =
+          is_decode ? cell.tokens * kEntriesARow * pieces_an_entry : shrinks_a_call;
+      batch.max_expand_pieces = is_decode ? cell.tokens : expands_a_call;
+      batch.num_long_segments = is_decode && num_long > 0 ? kLongSegments : num_long;
+      batch.num_long_tokens = is_decode ? cell.tokens : end[size(std::max(num_long, 1) - 1)];
+    }
     const int64_t partials = backend_.kernels->lora_partials(cell.tokens);
     call.memory.emplace_back(backend_.device, device::MemoryKind::kDevice,
                              static_cast<uint64_t>(t_floats * partials * 4));
     auto* t = call.memory.back().as<float>();
     for (int32_t i = 0; i < calls; ++i) {
       batch.adapters = device_refs + int64_t{i} * cell.adapters;
+      batch.shrink_pieces = device_shrinks + int64_t{i} * shrinks_a_call;
+      batch.expand_pieces = device_expands + int64_t{i} * expands_a_call;
       LoraShrinkParams shrink{};
       shrink.batch = batch;
       shrink.x = x_.data();
