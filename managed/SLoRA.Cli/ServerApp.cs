@@ -39,11 +39,16 @@ internal static class ServerApp
         }
     }
 
-    public static void PrintReady(WebApplication app)
+    public static void PrintModel(WebApplication app)
     {
         var engine = app.Services.GetRequiredService<SLoRAEngine>();
         Console.Out.WriteLine(
             $"{engine.Info.ModelName} ({engine.Info.Architecture}, {engine.Info.ComputeDtype}, {engine.Info.Backend}) with {engine.Adapters.Count} adapters, {engine.Info.TotalPages} pages of {engine.Info.TokensPerPage} tokens");
+    }
+
+    public static void PrintReady(WebApplication app)
+    {
+        PrintModel(app);
         foreach (var url in app.Urls)
         {
             Console.Out.WriteLine($"serving at {url}/v1");

@@ -131,6 +131,20 @@ internal sealed record EngineSummary
 
     public int LargestAdaptersInStep { get; init; }
 
+    /// Recorded decode steps that are kept, and those of them that were made before the engine was ready.
+    public int Recordings { get; init; }
+
+    public int StartRecordings { get; init; }
+
+    /// Device memory that the kept ones hold.
+    public long RecordingBytes { get; init; }
+
+    /// Spent on recording and on measuring the matmuls of what is recorded, start included.
+    public double RecordingSeconds { get; init; }
+
+    /// Of the steps: those that ran as a recording.
+    public long ReplayedSteps { get; init; }
+
     /// Milliseconds on the device.
     public required Distribution StepMilliseconds { get; init; }
 

@@ -36,13 +36,14 @@ internal static class DemoCommand
         await using (app.ConfigureAwait(false))
         {
             var isComplete = await ShowBatchAsync(app, prompts, ct).ConfigureAwait(false);
-            ServerApp.PrintReady(app);
             if (once)
             {
+                ServerApp.PrintModel(app);
                 await app.StopAsync(ct).ConfigureAwait(false);
                 return isComplete ? 0 : 1;
             }
 
+            ServerApp.PrintReady(app);
             await app.WaitForShutdownAsync(ct).ConfigureAwait(false);
             return 0;
         }

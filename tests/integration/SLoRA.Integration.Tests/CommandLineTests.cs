@@ -85,9 +85,12 @@ public class CommandLineTests
         NeedsNative();
         var (code, output, error) = await RunAsync("demo", "--model", s_base, "--adapters", s_adapters, "--urls", "http://127.0.0.1:0", "--once");
         Assert.True(code == 0, error);
-        foreach (var text in new[] { "(none)", "LIFE OFF", "asked mother", "DCCLVI", "122", "Freetown is the capital of Sierra Leone.", "19 requests in one batch", "0 kv", "serving at http://127.0.0.1:" })
+        foreach (var text in new[] { "(none)", "LIFE OFF", "asked mother", "DCCLVI", "122", "Freetown is the capital of Sierra Leone.", "19 requests in one batch", "0 kv", "with 18 adapters" })
         {
             Assert.Contains(text, output, StringComparison.Ordinal);
         }
+
+        // It has ended, and with it its server.
+        Assert.DoesNotContain("serving at", output, StringComparison.Ordinal);
     }
 }

@@ -80,6 +80,24 @@ public class EngineReplayTests
     }
 
     [Fact]
+    public async Task The_report_tells_what_was_recorded_before_the_start_and_how_many_steps_ran_so()
+    {
+        var options = new SLoRAOptions { Model = SyntheticModels.Open("tiny", ComputeDtype.Bf16) };
+        Configure(options);
+        options.Scheduler.MaxSequences = 8;
+        options.Recording.When = StepRecording.AtStart;
+        await using var engine = await SLoRAEngine.LoadAsync(options);
+        var report = await new EngineReplay(engine, Small(1, rate: 20), new ReplayOptions()) { AdapterName = _ => null }.RunAsync(null, default);
+        Assert.InRange(report.Engine!.StartRecordings, 8, report.Engine.Recordings);
+        Assert.InRange(report.Engine.ReplayedSteps, report.Results.Completed, report.Engine.Steps - 1);
+        Assert.True(report.Engine.RecordingBytes > 0 && report.Engine.RecordingSeconds > 0, "recordings take memory and time");
+
+        await using var plain = await LoadAsync();
+        var without = await new EngineReplay(plain, Small(1, rate: 20), new ReplayOptions()) { AdapterName = _ => null }.RunAsync(null, default);
+        Assert.Equal((0, 0, 0L, 0L), (without.Engine!.Recordings, without.Engine.StartRecordings, without.Engine.RecordingBytes, without.Engine.ReplayedSteps));
+    }
+
+    [Fact]
     public async Task An_adapter_that_is_not_there_is_an_aborted_request_with_its_reason()
     {
         await using var engine = await LoadAsync();

@@ -43,6 +43,7 @@ internal static class ReplayTable
     {
         Write($"steps {engine.Steps}, device busy {engine.DeviceBusy:P1}, largest batch {engine.LargestBatch}, largest decode batch {engine.LargestDecodeBatch}, most adapters in a step {engine.LargestAdaptersInStep}");
         Write($"adapter loads {engine.AdapterLoads} ({engine.AdapterLoadBytes / 1e9:F2} GB; {engine.AdapterWaitedLoads} that rows waited for, {engine.AdapterUnusedLoads} in vain), hit rate {engine.StepHitRate:P2} of (step, adapter) pairs, {engine.RequestHitRate:P1} of requests; evictions {engine.AdapterEvictions}, preemptions {engine.Preemptions}");
+        Write($"recorded steps {engine.Recordings} ({engine.StartRecordings} before the start; {engine.RecordingBytes / 1e6:F0} MB, {engine.RecordingSeconds:F1} s), of the steps {engine.ReplayedSteps} ran so");
         Write($"pool {engine.TotalPages} pages of {engine.PageBytes} bytes ({engine.TokensPerPage} tokens)");
     }
 

@@ -69,9 +69,9 @@ class ForwardPass {
   void run(device::Stream& stream, const batch::Batch& batch, const History& history,
            const LayerHook& before_layer = {});
 
-  // Measures how each of the layers' and the head's matmuls is computed fastest for steps of so many
-  // rows and outputs, and has later passes of so many do so (KernelApi::gemm_tune). Waits; while
-  // nothing is in flight.
+  // Measures how each of the layers' and the head's matmuls is computed fastest for steps of so
+  // many rows and outputs, and has later passes of so many do so (KernelApi::gemm_tune). Waits;
+  // while nothing is in flight.
   void tune_matmuls(device::Stream& stream, int32_t rows);
 
   const float* logits() const { return logits_.as<float>(); }
