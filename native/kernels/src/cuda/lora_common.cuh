@@ -271,8 +271,13 @@ inline LoraBatch long_segments(const LoraBatch& batch) {
   }
   return rest;
 }
-inline bool has_pieces(const LoraBatch& batch, DType page_dtype) {
-  return batch.max_expand_pieces > 0 && page_dtype != DType::kF32;
+// Whether both halves take the batch's pieces. Measured (docs/benchmarks.md): where all ranks are
+// low and rows are few, one launch over all segments is ahead, by an eighth to two fifths.
+inline bool has_pieces(const LoraBatch& batch, DType page_dtype, int32_t num_fused) {
+  constexpr int32_t kLowRank = 16, kFewRows = 256;  // rows once a fused module
+  if (batch.max_expand_pieces == 0 || page_dtype == DType::kF32) return false;
+  const bool is_low = batch.max_lora_rank > 0 && batch.max_lora_rank <= kLowRank;
+  return !is_low || batch.num_tokens * num_fused >= kFewRows;
 }
 
 // ---- lora_plain.cu: any dtype, dimension and page size

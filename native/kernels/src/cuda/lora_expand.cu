@@ -402,7 +402,7 @@ int32_t lora_expand(void* stream, const LoraExpandParams* params) {
   const LoraBatch& batch = params->batch;
   if (batch.num_segments == 0) return kOk;
   if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
-  if (has_pieces(batch, params->page_dtype)) {
+  if (has_pieces(batch, params->page_dtype, params->num_fused)) {
     LoraExpandParams rest = *params;
     rest.batch = long_segments(batch);
     const bool has_long = rest.batch.num_segments > 0;
