@@ -1,5 +1,5 @@
 // The layer loop: base model and LoRA deltas, from the batch's tokens to logits. Written once for
-// every architecture and backend; it enqueues kernels and never waits.
+// every architecture and backend; it enqueues kernels and never waits, but for tune_matmuls.
 #pragma once
 
 #include <functional>
