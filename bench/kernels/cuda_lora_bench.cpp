@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "lora_cells.hpp"
+#include "slora/batch/batch.hpp"
 #include "slora/core/status.hpp"
 #include "slora/device/device.hpp"
 #include "slora/engine/backend_loader.hpp"
@@ -31,11 +32,10 @@
 namespace slora::kernels {
 namespace {
 
-// As batches are packed (native/batch): from so many tokens on there are pieces, and a recorded
-// shape has room for so many long segments and entries.
-constexpr int32_t kLeastPieceTokens = 32;
+using batch::kEntriesARow;
+using batch::kLeastPieceTokens;
+// What a recorded shape has room for at least, if it has any (native/batch).
 constexpr int32_t kLongSegments = 8;
-constexpr int32_t kEntriesARow = 2;
 // A page of one layer of a 7B model: 16 tokens of K and V of 4096 bf16 numbers.
 constexpr int64_t kPageBytes = int64_t{2} * 16 * kDim * kElemBytes;
 constexpr int64_t kPageElems = kPageBytes / kElemBytes;

@@ -2,7 +2,7 @@
 //
 // What bounds a decode step's matmul is reading W, and how near to that one comes is a matter of
 // tiles, clusters and splits that the library's heuristics guess from the shape alone: its first
-// choice takes up to a third longer than the best (docs/benchmarks.md). Tried are all that it
+// choice takes up to two fifths longer than the best (docs/benchmarks.md). Tried are all that it
 // offers and the same with other clusters and without splits, and our own kernels.
 #include <algorithm>
 #include <cstring>

@@ -78,6 +78,8 @@ struct KernelApi {
   int32_t (*lora_expand_padded)(void* stream, const LoraExpandParams* params) = nullptr;
   int32_t (*lora_merge)(void* stream, const LoraMergeParams* params) = nullptr;
 
+  // ---- before recording
+
   // Measures the ways of computing products of this shape and keeps the fastest for later calls of
   // gemm, of the process. Waits; the device should have nothing else to do. Not while recording.
   // Null: there is but one way.
