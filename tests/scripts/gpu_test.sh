@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# On a machine with a GPU: builds the CUDA plugin, passes the kernel tests, then the model tests on the CUDA backend.
+# On a machine with a GPU: builds the CUDA plugin, passes the kernel tests and the model tests on the CUDA backend, several
+# programs at a time. --sanitize runs the kernel tests of LoRA and attention under compute-sanitizer as well.
 # SLORA_TEST_BIN names a folder of test programs built elsewhere, for a machine that has nvcc but not what the rest
-# needs. --sanitize runs the kernel tests of LoRA and attention under compute-sanitizer as well.
+# needs; SLORA_TEST_JOBS says how many programs run at once, SLORA_TEST_SECONDS how long one may take.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 sanitize=0
@@ -20,49 +21,79 @@ fi
 export SLORA_CUDA_PLUGIN=$plugin
 
 logs=${OUT:-out}/gpu-test
+rm -rf "$logs"
 mkdir -p "$logs"
-passed=0
-failed=0
-run() { # name, environment and program
-  local name=$1 begin=$SECONDS status=0
+jobs=${SLORA_TEST_JOBS:-$(nproc)}
+limit=${SLORA_TEST_SECONDS:-1800}
+
+passed_in() { sed -nE 's/^\[  PASSED  \] ([0-9]+) tests?\.$/\1/p' "$1" | tail -n 1; }
+failed_in() { sed -nE 's/^ *([0-9]+) FAILED TESTS?$/\1/p' "$1" | tail -n 1; }
+skipped_in() { sed -nE 's/^\[  SKIPPED \] ([0-9]+) tests?, listed below:$/\1/p' "$1" | tail -n 1; }
+
+start() { # name, environment and program
+  local name=$1
   shift
-  env "$@" >"$logs/$name.log" 2>&1 || status=$?
-  local ok bad skipped
-  ok=$(sed -nE 's/^\[  PASSED  \] ([0-9]+) tests?\.$/\1/p' "$logs/$name.log" | tail -n 1)
-  bad=$(grep -cE '^\[  FAILED  \] .*[^s]$|^\[  FAILED  \] .*\(' "$logs/$name.log" || true)
-  skipped=$(sed -nE 's/^\[  SKIPPED \] ([0-9]+) tests?, listed below:$/\1/p' "$logs/$name.log" | tail -n 1)
-  [ $status = 0 ] || [ "${bad:-0}" != 0 ] || bad=1
-  passed=$((passed + ${ok:-0}))
-  failed=$((failed + ${bad:-0}))
-  echo "$name: ${ok:-0} passed, ${bad:-0} failed, ${skipped:-0} skipped, status $status, $((SECONDS - begin)) s"
-  if [ $status != 0 ]; then grep -E -A4 'Failure|ERROR|error:|what\(\)' "$logs/$name.log" | head -n 40; fi
+  while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
+  (
+    begin=$SECONDS
+    status=0
+    log=$logs/$name.log
+    env GTEST_COLOR=no timeout "$limit" env "$@" >"$log" 2>&1 || status=$?
+    bad=$(failed_in "$log")
+    [ $status = 0 ] || bad=${bad:-1}
+    bad=${bad:-0}
+    ok=$(passed_in "$log") skipped=$(skipped_in "$log")
+    echo "${ok:-0} $bad" >"$logs/$name.count"
+    found=$(sed -nE 's/^=+ ((ERROR|RACECHECK) SUMMARY.*)/, \1/p' "$log" | tail -n 1)
+    echo "$name: ${ok:-0} passed, $bad failed, ${skipped:-0} skipped, status $status, $((SECONDS - begin)) s$found"
+    [ $status = 0 ] || grep -E -A4 'Failure|ERROR|error:|what\(\)' "$log" | head -n 40 || true
+  ) &
+}
+share() { # parts, name, environment and program: each part runs every so manieth test
+  local part parts=$1 name=$2
+  shift 2
+  for ((part = 0; part < parts; ++part)); do
+    start "$name-$((part + 1))-of-$parts" GTEST_TOTAL_SHARDS="$parts" GTEST_SHARD_INDEX=$part "$@"
+  done
 }
 
-for program in "$bin"/cuda_*_test; do run "$(basename "$program")" "$program"; done
-# Goldens of every model and adapter, in mixed batches; decode steps run from recordings.
-for program in tiny_golden_test golden_test dialects_test abi_test mixed_batch_test recorded_steps_test ablation_test; do
-  run "cuda-$program" SLORA_TEST_BACKEND=cuda "$bin/$program"
-done
-run cuda-tiny_golden_test-without-graphs SLORA_TEST_BACKEND=cuda SLORA_GRAPHS=0 "$bin/tiny_golden_test"
-# One rank that goes the way of several: through NCCL, its collectives in the recordings.
-if [ -n "${SLORA_NCCL_LIBRARY:-}" ] || ldconfig -p | grep -q 'libnccl\.so\.2'; then
-  for sharding in aligned full; do
-    run "cuda-tiny_golden_test-group-of-one-$sharding" SLORA_TEST_BACKEND=cuda SLORA_TP_GROUP_OF_ONE=1 \
-      SLORA_TEST_LORA_SHARDING=$sharding "$bin/tiny_golden_test"
-  done
-  # Sums in chunks on a stream beside the step's.
-  run cuda-tiny_golden_test-overlapped SLORA_TEST_BACKEND=cuda SLORA_TP_GROUP_OF_ONE=1 SLORA_OVERLAP_TOKENS=8 "$bin/tiny_golden_test"
-else
-  echo "no NCCL: the group of one is not tested"
-fi
-
+# The longest first.
 if [ $sanitize = 1 ]; then
-  for tool in memcheck racecheck; do
+  for tool in racecheck memcheck; do
     for program in cuda_lora_test cuda_attention_test; do
-      run "$tool-$program" compute-sanitizer --tool $tool --error-exitcode 9 "$bin/$program"
-      grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$logs/$tool-$program.log" || true
+      share 8 "$tool-$program" compute-sanitizer --tool $tool --error-exitcode 9 "$bin/$program"
     done
   done
 fi
+for program in "$bin"/cuda_*_test; do share 4 "$(basename "$program")" "$program"; done
+# Goldens of every model and adapter, in mixed batches; decode steps run from recordings.
+for program in golden_test tiny_golden_test dialects_test abi_test mixed_batch_test ablation_test; do
+  share 2 "cuda-$program" SLORA_TEST_BACKEND=cuda "$bin/$program"
+done
+start cuda-tiny_golden_test-without-graphs SLORA_TEST_BACKEND=cuda SLORA_GRAPHS=0 "$bin/tiny_golden_test"
+# One rank that goes the way of several: through NCCL, its collectives in the recordings.
+if [ -n "${SLORA_NCCL_LIBRARY:-}" ] || ldconfig -p | grep -q 'libnccl\.so\.2'; then
+  for sharding in aligned full; do
+    start "cuda-tiny_golden_test-group-of-one-$sharding" SLORA_TEST_BACKEND=cuda SLORA_TP_GROUP_OF_ONE=1 \
+      SLORA_TEST_LORA_SHARDING=$sharding "$bin/tiny_golden_test"
+  done
+  # Sums in chunks on a stream beside the step's.
+  start cuda-tiny_golden_test-overlapped SLORA_TEST_BACKEND=cuda SLORA_TP_GROUP_OF_ONE=1 SLORA_OVERLAP_TOKENS=8 "$bin/tiny_golden_test"
+else
+  echo "no NCCL: the group of one is not tested"
+fi
+wait
+# How much memory a recording takes is seen in what the device has free: so nothing else may run.
+start cuda-recorded_steps_test SLORA_TEST_BACKEND=cuda "$bin/recorded_steps_test"
+wait
+
+passed=0
+failed=0
+for count in "$logs"/*.count; do
+  read -r ok bad <"$count"
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+done
+rm "$logs"/*.count
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

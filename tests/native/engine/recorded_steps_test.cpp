@@ -192,6 +192,7 @@ TEST(RecordedSteps, AreMadeAgainAfterABufferHasGrown) {
 }
 
 TEST(RecordedSteps, AreTheSameOnAllRanks) {
+  if (tests_cuda() && num_devices() < 2) GTEST_SKIP() << "two ranks on GPUs need two of them";
   for (const int32_t sharding : {SLORA_LORA_SHARDING_ALIGNED, SLORA_LORA_SHARDING_FULL}) {
     slora_engine_options options = options_of(SLORA_RECORDING_AT_START);
     options.max_recordings = 20;

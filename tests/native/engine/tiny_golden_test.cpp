@@ -174,12 +174,13 @@ double relative_distance(const std::vector<float>& a, const std::vector<float>& 
 // two layers with random weights; the worst case seen is 0.029, and the smallest effect of an
 // adapter on its case 0.29. On a GPU ranks add up partial sums that are each rounded: three
 // roundings where one rank has one, so sqrt(3) times as far; the worst case seen over two ranks is
-// 0.0514.
+// 0.0514, of one rank that goes the way of several 0.0605.
 constexpr double kBf16Distance = 0.05, kBf16DistanceOfRanks = 0.085;
 
 TEST_P(TinyGolden, InBf16EachIsNearItsGoldenAndTheSameInMixedBatches) {
   load(SLORA_DTYPE_BF16);
-  const bool is_rounded = tests_cuda() && ranks_under_test().tp_size > 1;
+  const bool is_group = ranks_under_test().tp_size > 1 || std::getenv("SLORA_TP_GROUP_OF_ONE");
+  const bool is_rounded = tests_cuda() && is_group;
   const double most = is_rounded ? kBf16DistanceOfRanks : kBf16Distance;
   std::vector<Request> requests;
   std::vector<Completion> alone;

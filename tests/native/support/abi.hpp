@@ -44,6 +44,15 @@ inline bool tests_cuda() {
   return backend && std::strcmp(backend, "cuda") == 0;
 }
 
+// Devices of the backend under test.
+inline int32_t num_devices() {
+  slora_error error = SLORA_ERROR_INIT;
+  slora_backend_info info = SLORA_BACKEND_INFO_INIT;
+  const int32_t backend = tests_cuda() ? SLORA_BACKEND_CUDA : SLORA_BACKEND_HOST;
+  expect_done(slora_backend_probe(backend, &info, &error), error);
+  return info.device_count;
+}
+
 // Tensor-parallel ranks of a model: threads, or processes where SLORA_TEST_WORKER names their
 // program.
 struct Ranks {

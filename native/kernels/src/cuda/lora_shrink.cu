@@ -219,10 +219,12 @@ __device__ ShrinkColumn find_column(const LoraShrinkParams& p, const LoraUnit& u
   return {nullptr, 0, 0, 1};
 }
 
-template <int kColumns>
+// A tile's stages. What they take of the first-level cache is missing to whoever runs on the same
+// multiprocessor, so beside pieces there are fewer: three ask for enough (docs/benchmarks.md).
+template <int kColumns, bool kIsBeside>
 struct ShrinkTile {
   static constexpr int kStageBytes = (kPrefillTokens + kColumns) * kTileK * 2;
-  static constexpr int kStages = kColumns <= 64 ? 6 : 5;
+  static constexpr int kStages = kIsBeside ? 3 : kColumns <= 64 ? 6 : 5;
   static constexpr int kBytes = kStages * kStageBytes;
 };
 
@@ -286,10 +288,10 @@ __device__ __forceinline__ void sum_in_cluster(const float (&acc)[kColumns / 16]
 // Semantics  as above, for 64 rows and every rank of every entry and fused module
 // Cost       x once a kColumns of them, A once a unit
 // Grid       (parts, units of 64 tokens, blocks that share out the columns)
-template <typename T, int kColumns, bool kIsSummed>
+template <typename T, int kColumns, bool kIsSummed, bool kIsBeside>
 __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
     lora_shrink_tile_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems) {
-  using Tile = ShrinkTile<kColumns>;
+  using Tile = ShrinkTile<kColumns, kIsBeside>;
   constexpr int kStages = Tile::kStages;
   constexpr int kWarpTiles = kColumns / 16;  // tiles of 8 columns a warp: half the columns
   extern __shared__ __align__(128) uint8_t stages[];
@@ -402,11 +404,11 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
   leave_idle();
 }
 
-template <typename T, int kColumns, bool kIsSummed>
+template <typename T, int kColumns, bool kIsSummed, bool kIsBeside>
 int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
                     int32_t sharers) {
-  using Tile = ShrinkTile<kColumns>;
-  const auto kernel = lora_shrink_tile_kernel<T, kColumns, kIsSummed>;
+  using Tile = ShrinkTile<kColumns, kIsBeside>;
+  const auto kernel = lora_shrink_tile_kernel<T, kColumns, kIsSummed, kIsBeside>;
   if (const int32_t status = allow_shared(kernel, Tile::kBytes); status != kOk) return status;
   const dim3 grid(static_cast<unsigned>(split.parts),
                   static_cast<unsigned>(num_units(params.batch, kPrefillTokens)),
@@ -418,8 +420,11 @@ int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSpli
 template <typename T, int kColumns>
 int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
                     int32_t sharers = 1) {
-  return split.is_summed ? launch_tile<T, kColumns, true>(stream, params, split, sharers)
-                         : launch_tile<T, kColumns, false>(stream, params, split, sharers);
+  if (!split.is_summed)
+    return launch_tile<T, kColumns, false, false>(stream, params, split, sharers);
+  return params.batch.min_segment_tokens > 0
+             ? launch_tile<T, kColumns, true, true>(stream, params, split, sharers)
+             : launch_tile<T, kColumns, true, false>(stream, params, split, sharers);
 }
 
 template <typename T, int kWarps, int kRankTiles, int kSteps>
