@@ -28,6 +28,7 @@ usage: ./build.sh VERB [ARGS]
   slora      runs the command-line tool, for example: ./build.sh slora serve --help
   bench      measures kernels and steps on this machine      [ARGS of bench_step]
   gpu-test   on a machine with a GPU: builds the CUDA plugin, passes the kernel and model tests on it
+             [--sanitize] [--serve: goldens over HTTP too] [--bench: then measures]
   asan       native tests under AddressSanitizer and UBSan
   tsan       native tests under ThreadSanitizer
   fuzz       fuzzers of everything that reads foreign bytes   [SECONDS of each, 300; READER...]

@@ -1,12 +1,25 @@
 #!/usr/bin/env bash
 # On a machine with a GPU: builds the CUDA plugin, passes the kernel tests and the model tests on the CUDA backend, several
-# programs at a time. --sanitize runs the kernel tests of LoRA and attention under compute-sanitizer as well.
-# SLORA_TEST_BIN names a folder of test programs built elsewhere, for a machine that has nvcc but not what the rest
-# needs; SLORA_TEST_JOBS says how many programs run at once, SLORA_TEST_SECONDS how long one may take.
+# programs at a time.
+#
+# usage: gpu_test.sh [--sanitize] [--serve] [--bench]
+#   --sanitize  the kernel tests of LoRA and attention under compute-sanitizer as well
+#   --serve     the demo model served on the GPU, asked for all its goldens by the OpenAI API
+#   --bench     then kernels, whole steps and prefill, one after another, as JSON
+# SLORA_TEST_BIN names a folder of test programs built elsewhere, and SLORA_TEST_CLI a published command-line tool, for a
+# machine that has nvcc but not what the rest needs. SLORA_TEST_JOBS says how many programs run at once, SLORA_TEST_SECONDS
+# how long one may take. What they print and measure lies in out/gpu-test, or in $OUT/gpu-test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-sanitize=0
-[ "${1:-}" != --sanitize ] || sanitize=1
+sanitize=0 serve=0 bench=0
+for flag; do
+  case $flag in
+    --sanitize) sanitize=1 ;;
+    --serve) serve=1 ;;
+    --bench) bench=1 ;;
+    *) echo "gpu_test.sh: '$flag' is none of --sanitize, --serve, --bench" >&2; exit 2 ;;
+  esac
+done
 
 if [ -n "${SLORA_TEST_BIN:-}" ]; then
   bin=$SLORA_TEST_BIN
@@ -86,6 +99,47 @@ wait
 # How much memory a recording takes is seen in what the device has free: so nothing else may run.
 start cuda-recorded_steps_test SLORA_TEST_BACKEND=cuda "$bin/recorded_steps_test"
 wait
+
+# The port is the server's choice, and the line in which it says so the sign that it serves.
+serve_goldens() {
+  local tool=${SLORA_TEST_CLI:-} server address='' status=0 i
+  local log=$logs/serve.log
+  if [ -n "$tool" ]; then tool=("$tool"); else tool=(dotnet managed/SLoRA.Cli/bin/Release/net10.0/slora.dll); fi
+  "${tool[@]}" serve --model assets/demo-model/base --adapters assets/demo-model/adapters --backend cuda --dtype f32 \
+    --urls http://127.0.0.1:0 >"$log" 2>&1 &
+  server=$!
+  for ((i = 0; i < 600; ++i)); do
+    address=$(grep -oE -m 1 'http://127\.0\.0\.1:[1-9][0-9]*' "$log" || true)
+    if [ -n "$address" ] || ! kill -0 $server 2>/dev/null; then break; fi
+    sleep 0.1
+  done
+  python3 tests/scripts/serve_goldens.py "$address" assets/demo-model/goldens | tee "$logs/serve-goldens.log" || status=$?
+  kill $server 2>/dev/null || true
+  wait $server || true
+  local ok bad
+  ok=$(sed -nE 's/^serve: ([0-9]+) passed, .*/\1/p' "$logs/serve-goldens.log")
+  bad=$(sed -nE 's/^serve: .*, ([0-9]+) failed$/\1/p' "$logs/serve-goldens.log")
+  [ $status = 0 ] || bad=${bad:-1}
+  echo "${ok:-0} ${bad:-0}" >"$logs/serve.count"
+}
+[ $serve = 0 ] || serve_goldens
+
+measure() { # name, program: figures that are nobody's verdict, but a program that fails is
+  local name=$1 status=0
+  shift
+  echo "measuring $name"
+  "$@" --json "$logs/$name.json" >"$logs/$name.txt" 2>&1 || status=$?
+  [ $status = 0 ] || { tail -n 5 "$logs/$name.txt"; echo "0 1" >"$logs/$name.count"; }
+}
+if [ $bench = 1 ]; then
+  measure step-llama-7b "$bin/bench_gpu_step" --model bench/models/llama-7b --sets base,idle,r8,r16,mixed \
+    --batches 1,8,16,32,64,128 --pool-gib 56
+  measure step-llama3-8b "$bin/bench_gpu_step" --model bench/models/llama3-8b --sets base,r16 --batches 1,8,32,64,128 \
+    --prefill 0 --pool-gib 48
+  measure step-llama-13b "$bin/bench_gpu_step" --model bench/models/llama-13b --sets base,r16 --batches 1,8,32 --prefill 0 \
+    --pool-gib 40
+  for kernels in lora attention matmul; do measure "$kernels" "$bin/bench_cuda_$kernels"; done
+fi
 
 passed=0
 failed=0
