@@ -132,7 +132,10 @@ measure() { # name, program: figures that are nobody's verdict, but a program th
   [ $status = 0 ] || { tail -n 5 "$logs/$name.txt"; echo "0 1" >"$logs/$name.count"; }
 }
 if [ $bench = 1 ]; then
-  measure step-llama-7b "$bin/bench_gpu_step" --model bench/models/llama-7b --sets base,idle,r8,r16,mixed \
+  measure step-llama-7b "$bin/bench_gpu_step" --model bench/models/llama-7b --sets base,r8,r16,mixed \
+    --batches 1,8,16,32,64,128 --pool-gib 56
+  # Adapters that nobody uses, in turn with none, for a card that grows warm grows slow.
+  measure idle "$bin/bench_gpu_step" --model bench/models/llama-7b --sets base,idle,base,idle,base --prefill 0 \
     --batches 1,8,16,32,64,128 --pool-gib 56
   measure step-llama3-8b "$bin/bench_gpu_step" --model bench/models/llama3-8b --sets base,r16 --batches 1,8,32,64,128 \
     --prefill 0 --pool-gib 48
