@@ -138,6 +138,7 @@ function Publish-Cli {
 
 function Invoke-Publish {
     Assert-Setup
+    if ($Rest -contains "--cuda") { return Invoke-Checked bash @("build.sh", "publish", "--cuda") }
     Build-Native release slora
     Remove-Item -Recurse -Force -ErrorAction SilentlyContinue out/publish
     Publish-Cli out/publish/server @("-p:PublishSingleFile=true", "-p:PublishReadyToRun=true", "--self-contained")

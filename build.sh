@@ -34,7 +34,7 @@ usage: ./build.sh VERB [ARGS]
   fuzz       fuzzers of everything that reads foreign bytes   [SECONDS of each, 300; READER...]
   soak       5,000 adapters on the demo model in a small pool  [SECONDS, 600]
   pack       NuGet packages with the native library, into out/packages
-  publish    the server as one self-contained file and the tool as NativeAOT, into out/publish
+  publish    the server as one self-contained file and the tool as NativeAOT, into out/publish  [--cuda: for GPUs too]
   package-test  packs, publishes, and uses what came from empty folders outside the checkout
   ci         lint, then test
 TEXT
@@ -256,10 +256,14 @@ verb_pack() {
 # program compiled ahead of time, small and at once there. The native library lies beside each, to be replaceable.
 verb_publish() {
   setup
+  local with_cuda=0
+  [ "${1:-}" != --cuda ] || with_cuda=1
+  [ $with_cuda = 0 ] || build_plugin
   build_native release slora
   rm -rf out/publish
   publish_cli out/publish/server -p:PublishSingleFile=true -p:PublishReadyToRun=true --self-contained
   publish_cli out/publish/cli -p:PublishAot=true
+  [ $with_cuda = 0 ] || for kind in server cli; do cp out/native/release/lib/libslora_cuda.so out/publish/$kind; done
 }
 
 publish_cli() { # folder, options

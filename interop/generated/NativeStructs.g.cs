@@ -267,9 +267,9 @@ public partial struct NativeEngineOptions
     public ulong HostAdapterBytes;
     /// <summary>sequences at a time, 1..65536; 0: 256</summary>
     public uint MaxSequences;
-    /// <summary>tokens in one step, 1..1048576; 0: 2048</summary>
+    /// <summary>tokens in one step, 1..32768; 0: 2048</summary>
     public uint MaxBatchTokens;
-    /// <summary>sequences in one step, 1..max_sequences; 0: max_sequences</summary>
+    /// <summary>sequences in one step, 1..max_sequences and 16384; 0: the most</summary>
     public uint MaxBatchRows;
     /// <summary>tokens of one sequence; 0 or more than the model's: the model's max_position</summary>
     public uint MaxContext;

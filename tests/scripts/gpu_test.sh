@@ -104,8 +104,8 @@ wait
 serve_goldens() {
   local tool=${SLORA_TEST_CLI:-} server address='' status=0 i
   local log=$logs/serve.log
-  if [ -n "$tool" ]; then tool=("$tool"); else tool=(dotnet managed/SLoRA.Cli/bin/Release/net10.0/slora.dll); fi
-  "${tool[@]}" serve --model assets/demo-model/base --adapters assets/demo-model/adapters --backend cuda --dtype f32 \
+  [ -n "$tool" ] || { ./build.sh publish --cuda && tool=out/publish/cli/slora; }
+  "$tool" serve --model assets/demo-model/base --adapters assets/demo-model/adapters --backend cuda --dtype f32 \
     --urls http://127.0.0.1:0 >"$log" 2>&1 &
   server=$!
   for ((i = 0; i < 600; ++i)); do

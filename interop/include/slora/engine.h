@@ -60,8 +60,8 @@ typedef struct slora_engine_options {
                                   * by free memory */
   uint64_t host_adapter_bytes;   /* budget of packed adapter images in host memory; 0: no limit */
   uint32_t max_sequences;        /* sequences at a time, 1..65536; 0: 256 */
-  uint32_t max_batch_tokens;     /* tokens in one step, 1..1048576; 0: 2048 */
-  uint32_t max_batch_rows;       /* sequences in one step, 1..max_sequences; 0: max_sequences */
+  uint32_t max_batch_tokens;     /* tokens in one step, 1..32768; 0: 2048 */
+  uint32_t max_batch_rows;       /* sequences in one step, 1..max_sequences and 16384; 0: the most */
   uint32_t max_context;          /* tokens of one sequence; 0 or more than the model's: the model's max_position */
   uint8_t check_every_step;      /* 1: walk the whole pool after each step (slora_engine_check); for tests */
   uint8_t reserved0[7];

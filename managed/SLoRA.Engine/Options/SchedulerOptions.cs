@@ -7,7 +7,7 @@ namespace SLoRA;
 public sealed class SchedulerOptions
 {
     /// <summary>Most tokens in one step; 0: 2048.</summary>
-    [Range(0, 1048576)]
+    [Range(0, 32768)]
     public int MaxBatchTokens { get; set; }
 
     /// <summary>Most sequences at a time; 0: 256.</summary>
@@ -15,7 +15,7 @@ public sealed class SchedulerOptions
     public int MaxSequences { get; set; }
 
     /// <summary>Most sequences in one step; 0: as many as there may be.</summary>
-    [Range(0, 65536)]
+    [Range(0, 16384)]
     public int MaxBatchRows { get; set; }
 
     /// <summary>Most sequences that wait; more are refused with a time to try again.</summary>

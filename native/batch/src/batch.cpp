@@ -12,13 +12,6 @@
 #include "slora/core/check.hpp"
 
 namespace slora::batch {
-namespace {
-
-int64_t rank_pieces(int32_t lora_rank) {
-  return (lora_rank + kernels::kPieceRanks - 1) / kernels::kPieceRanks;
-}
-
-}  // namespace
 
 // Counts and byte offsets of every table in the block.
 struct BatchStaging::Layout {
@@ -190,12 +183,27 @@ BatchStaging::Layout BatchStaging::measure(std::span<const RowInput> rows,
   return layout;
 }
 
-void BatchStaging::reserve(uint64_t bytes, bool with_device_block) {
-  const uint64_t grown = std::max<uint64_t>(bytes + bytes / 2, 1 << 16);
-  if (pinned_.bytes() < bytes)
-    pinned_ = device::Buffer(device_, device::MemoryKind::kPinned, grown);
-  if (with_device_block && on_device_.bytes() < bytes)
-    on_device_ = device::Buffer(device_, device::MemoryKind::kDevice, grown);
+void BatchStaging::reserve(uint64_t pinned_bytes, uint64_t device_bytes) {
+  const auto ensure = [this](device::Buffer& buffer, device::MemoryKind kind, uint64_t bytes) {
+    if (buffer.bytes() < bytes)
+      buffer = device::Buffer(device_, kind, std::max<uint64_t>(bytes + bytes / 2, 1 << 16));
+  };
+  ensure(pinned_, device::MemoryKind::kPinned, pinned_bytes);
+  ensure(on_device_, device::MemoryKind::kDevice, device_bytes);
+}
+
+void BatchStaging::make_room(const BatchBounds& bounds, uint64_t shape_bytes) {
+  Layout layout;
+  layout.tokens = bounds.tokens;
+  layout.rows = layout.samples = layout.segments = layout.expand_pieces = bounds.rows;
+  layout.outputs = bounds.outputs;
+  layout.biases = bounds.biases;
+  layout.entries = bounds.entries;
+  layout.adapter_pages = bounds.adapter_pages;
+  layout.shrink_pieces = bounds.rank_pieces;
+  layout.table_stride = bounds.table_stride;
+  layout.place();
+  reserve(std::max(layout.bytes, shape_bytes), layout.bytes);
 }
 
 // Host addresses of the tables in the pinned block, and how far each is filled.
@@ -454,7 +462,7 @@ Batch BatchStaging::pack(std::span<const RowInput> rows, int32_t tokens_per_page
   sort_rows(rows);
   Layout layout = measure(rows);
   layout.place();
-  reserve(layout.bytes, true);
+  reserve(layout.bytes, layout.bytes);
   const int64_t t_floats = write(rows, layout, tokens_per_page, out_outputs);
   stream.copy(on_device_.data(), pinned_.data(), layout.bytes);
   return device_view(on_device_.data(), layout, modules_a_layer, t_floats);
@@ -471,7 +479,7 @@ bool BatchStaging::pack_shape(std::span<const RowInput> rows, const DecodeShape&
   layout.place();
   out_bytes = layout.bytes;
   if (target.bytes() < layout.bytes) return false;
-  reserve(layout.bytes, false);
+  reserve(layout.bytes, 0);
   const int64_t t_floats = write(rows, layout, tokens_per_page, out_outputs);
   stream.copy(target.data(), pinned_.data(), layout.bytes);
   out_batch = device_view(target.data(), layout, modules_a_layer, t_floats);

@@ -118,6 +118,8 @@ void walk(Io& io, AnyCommand& command) {
       });
       io.array(command.prefetch);
       return io.field(command.free_pages);
+    case CommandKind::kMakeRoom:
+      return io.field(command.room);
     case CommandKind::kBeginLoad:
       io.field(command.ticket);
       return walk_adapter(io, command.adapter);
@@ -163,6 +165,8 @@ const char* command_name(CommandKind kind) {
       return "unload an adapter";
     case CommandKind::kSetPinned:
       return "pin an adapter";
+    case CommandKind::kMakeRoom:
+      return "make room for a step";
     case CommandKind::kShutdown:
       return "shut down";
     case CommandKind::kCloseEngine:

@@ -21,6 +21,7 @@ enum class CommandKind : uint8_t {
   kEndLoad,    // all ranks say how that went; then all register the adapter, or all forget it
   kUnload,
   kSetPinned,
+  kMakeRoom,  // for a step, told of before it, since it may yet be deferred
   kShutdown,
   kCloseEngine,
   // To ranks that are processes.
@@ -39,15 +40,16 @@ struct Command {
   std::vector<uint64_t> settled = {};
   uint64_t id = 0;      // sequence (release, preempt), adapter (unload, set pinned, end of a load)
   uint64_t ticket = 0;  // of a load
-  bool is_pinned = false;               // set pinned
-  SequenceOptions sequence = {};        // create sequence = {}; prompt_tokens points into `prompt`
-  std::vector<int32_t> prompt = {};     // likewise
-  std::vector<PlanRow> rows = {};       // submit
-  std::vector<uint64_t> prefetch = {};  // submit
-  uint32_t free_pages = 0;              // submit: on rank 0 before the step
-  AdapterOptions adapter = {};          // begin of a load
-  ModelOptions model = {};              // load model
-  EngineOptions engine = {};            // open engine
+  bool is_pinned = false;                // set pinned
+  SequenceOptions sequence = {};         // create sequence = {}; prompt_tokens points into `prompt`
+  std::vector<int32_t> prompt = {};      // likewise
+  std::vector<PlanRow> rows = {};        // submit
+  std::vector<uint64_t> prefetch = {};   // submit
+  uint32_t free_pages = 0;               // submit: on rank 0 before the step
+  forward::ForwardPass::Room room = {};  // make room
+  AdapterOptions adapter = {};           // begin of a load
+  ModelOptions model = {};               // load model
+  EngineOptions engine = {};             // open engine
 };
 
 std::vector<uint8_t> encode(const Command& command);

@@ -22,6 +22,10 @@ constexpr int kStepsInFlight = 2;
 // Of modules: where ranks exchange their shares of lora_rank, A has a table beside that of B.
 constexpr uint64_t kTablesAnAdapter = 2;
 
+// What no kernel's grid is too large for: some have a block's column for every token and one more
+// for every row, of at most 65,535.
+constexpr uint32_t kMostBatchTokens = 32768, kMostBatchRows = 16384;
+
 uint32_t checked(const char* name, uint32_t value, uint32_t fallback, uint32_t low, uint32_t high) {
   if (value == 0) return std::min(std::max(fallback, low), high);
   if (value < low || value > high) {
@@ -34,9 +38,9 @@ EngineLimits limits_of(const EngineOptions& options, const model::ModelConfig& c
   EngineLimits limits{};
   limits.max_sequences =
       static_cast<int32_t>(checked("max_sequences", options.max_sequences, 256, 1, 65536));
-  limits.max_batch_tokens =
-      static_cast<int32_t>(checked("max_batch_tokens", options.max_batch_tokens, 2048, 1, 1048576));
-  const auto sequences = static_cast<uint32_t>(limits.max_sequences);
+  limits.max_batch_tokens = static_cast<int32_t>(
+      checked("max_batch_tokens", options.max_batch_tokens, 2048, 1, kMostBatchTokens));
+  const auto sequences = std::min(static_cast<uint32_t>(limits.max_sequences), kMostBatchRows);
   limits.max_batch_rows = static_cast<int32_t>(
       checked("max_batch_rows", options.max_batch_rows, sequences, 1, sequences));
   limits.max_batch_rows = std::min(limits.max_batch_rows, limits.max_batch_tokens);

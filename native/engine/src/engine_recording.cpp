@@ -52,8 +52,25 @@ void Engine::run_shape(const batch::Batch& batch) {
   sample(batch);
 }
 
-// Runs a decode step by a recording, or on the way to one. False if it has no shape; then nothing
-// was enqueued.
+// Room for the tables of a shape on the device. False: there is no memory for it, and the step runs
+// without a shape; ranks of a group cannot each decide that, so there it is a failure.
+bool Engine::make_shape_room(Step& step, uint64_t bytes) {
+  // Steps in flight read the block and recordings name it.
+  compute_.synchronize();
+  try {
+    const uint64_t wanted = std::max<uint64_t>(2 * bytes, 1 << 20);
+    step.staging.make_room({}, wanted);
+    shape_block_ = device::Buffer(model_->backend.device, device::MemoryKind::kDevice, wanted);
+  } catch (const core::Error& failure) {
+    if (group_ || failure.status() != Status::kOutOfMemory) throw;
+    return false;
+  }
+  graphs_->clear();
+  return true;
+}
+
+// Runs a decode step by a recording, or on the way to one. False if it has no shape, or there is no
+// memory for it; then nothing was enqueued.
 bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
   if (!graphs_->is_enabled() || (experiment_ && !experiment_->allows_graphs())) return false;
   const auto shape = batch::decode_shape(step.inputs, limits_.max_batch_rows);
@@ -61,11 +78,7 @@ bool Engine::launch_shape(Step& step, batch::Batch& out_batch) {
   GraphCache::Turn turn = graphs_->next(*shape);
   uint64_t bytes = 0;
   if (!pack_shape(step, turn.shape, out_batch, bytes)) {
-    // Steps in flight read the block and recordings name it.
-    compute_.synchronize();
-    graphs_->clear();
-    shape_block_ = device::Buffer(model_->backend.device, device::MemoryKind::kDevice,
-                                  std::max<uint64_t>(2 * bytes, 1 << 20));
+    if (!make_shape_room(step, bytes)) return false;
     turn = graphs_->next(*shape);
     SLORA_CHECK(pack_shape(step, turn.shape, out_batch, bytes));
   }

@@ -19,16 +19,14 @@ Status Engine::submit(std::span<const PlanRow> rows,
   if (newest_ - oldest_ == steps_.size()) return Status::kDeferredStep;
   Step& step = *steps_[newest_ % steps_.size()];
   resolve_rows(rows, step);
-  const forward::ForwardPass::Room room{step.num_outputs, step.lora_t_floats,
-                                        step.lora_packed_floats};
-  if (forward_.needs_more_room(room)) {
-    // Steps in flight use the buffers that are about to be replaced.
-    compute_.synchronize();
-    forward_.make_room(room);
-    graphs_->clear();
-  }
+  make_step_room(step);
   const auto free_pages = static_cast<uint32_t>(pool_.num_free());
-  const Status reserved = reserve(step);
+  Status reserved = Status::kOk;
+  try {
+    reserved = reserve(step);
+  } catch (const core::Error& failure) {
+    poison(failure.status(), failure.what());
+  }
   if (reserved != Status::kOk) return reserved;
   if (leads()) {
     tell({.kind = CommandKind::kSubmit,
@@ -49,6 +47,59 @@ Status Engine::submit(std::span<const PlanRow> rows,
     if (!broken.empty()) poison(Status::kInternal, broken);
   }
   return Status::kOk;
+}
+
+// What a step has to allocate, before it takes anything: a step that finds no memory has changed
+// nothing. Last what the ranks share a view of, for a rank must not go on alone with that.
+void Engine::make_step_room(Step& step) {
+  const auto ensure = [this](device::Buffer& buffer, uint64_t bytes) {
+    if (buffer.bytes() < bytes)
+      buffer = device::Buffer(model_->backend.device, device::MemoryKind::kPinned, bytes);
+  };
+  if (step.num_logit_rows > 0 && !follows()) {
+    ensure(step.logits, static_cast<uint64_t>(step.num_outputs) *
+                            static_cast<uint64_t>(model_->config.vocab_size) * sizeof(float));
+  }
+  batch::BatchBounds bounds;
+  bounds.tokens = step.num_tokens;
+  bounds.outputs = step.num_outputs;
+  for (const Step::Row& row : step.rows) {
+    const Sequence& sequence = *row.sequence;
+    ++bounds.rows;
+    bounds.biases += static_cast<int64_t>(sequence.bias_tokens.size());
+    bounds.table_stride = std::max<int64_t>(
+        bounds.table_stride,
+        arena_.geometry().pages_for_tokens(int64_t{row.plan.first_token} + row.plan.num_tokens));
+    for (const SequenceAdapter& use : sequence.adapters) {
+      ++bounds.entries;
+      bounds.adapter_pages += use.adapter->num_pages();
+      bounds.rank_pieces += batch::rank_pieces(use.adapter->image.layout().max_lora_rank);
+    }
+  }
+  step.staging.make_room(bounds, shape_block_.bytes());
+  const forward::ForwardPass::Room room{step.num_outputs, step.lora_t_floats,
+                                        step.lora_packed_floats};
+  if (forward_.needs_more_room(room)) make_forward_room(room);
+}
+
+void Engine::make_forward_room(const forward::ForwardPass::Room& room) {
+  // Steps in flight use the buffers that are about to be replaced.
+  try {
+    compute_.synchronize();
+  } catch (const core::Error& failure) {
+    check_group();
+    poison(failure.status(), failure.what());
+  }
+  forward_.make_room(room);
+  graphs_->clear();
+  // The step may yet be deferred, and the others' choices follow from the recordings they have.
+  if (leads()) tell({.kind = CommandKind::kMakeRoom, .room = room});
+}
+
+void Engine::make_room(const forward::ForwardPass::Room& room) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  throw_if_poisoned();
+  if (forward_.needs_more_room(room)) make_forward_room(room);
 }
 
 void Engine::check_row(size_t row_idx, const PlanRow& row, Sequence& sequence) const {
@@ -303,9 +354,7 @@ void Engine::copy_results(Step& step, const batch::Batch& batch) {
   // evaluation ask.
   const uint64_t bytes = static_cast<uint64_t>(batch.num_outputs) *
                          static_cast<uint64_t>(model_->config.vocab_size) * sizeof(float);
-  if (step.logits.bytes() < bytes) {
-    step.logits = device::Buffer(model_->backend.device, device::MemoryKind::kPinned, bytes);
-  }
+  SLORA_CHECK(step.logits.bytes() >= bytes);
   compute_.copy(step.logits.data(), forward_.logits(), bytes);
 }
 

@@ -57,6 +57,8 @@ class Follower {
         return engine_.unload_adapter(adapter(command.id));
       case CommandKind::kSetPinned:
         return engine_.set_pinned(*adapter(command.id), command.is_pinned);
+      case CommandKind::kMakeRoom:
+        return engine_.make_room(command.room);
       case CommandKind::kShutdown:
         return engine_.shutdown();
       default:

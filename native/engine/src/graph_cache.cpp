@@ -137,6 +137,7 @@ const device::Graph& GraphCache::replay(const batch::DecodeShape& shape) {
 void GraphCache::clear() {
   counters_.dropped += recorded_.size();
   recorded_.clear();
+  for (Candidate& each : candidates_) each.has_run = false;
 }
 
 RecordingCounters GraphCache::counters() const {

@@ -60,7 +60,8 @@ class GraphCache {
   void stop_growing() { limits_.max_recordings = recorded_.size(); }
   // The recording that next() has named. Counts a replay.
   const device::Graph& replay(const batch::DecodeShape& shape);
-  // After a buffer that recordings name was replaced. Nothing may be in flight.
+  // After a buffer that recordings name was replaced: every shape runs plainly once more. Nothing
+  // may be in flight.
   void clear();
 
   void add_time(uint64_t ns) { counters_.ns += ns; }

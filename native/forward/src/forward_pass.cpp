@@ -123,21 +123,30 @@ void ForwardPass::make_room(const Room& room) {
   // Half as much again: adapters of growing rank should not each cost a wait.
   // A multiple of 32 floats, so that partial sums begin on a cache line.
   const auto grown = [](int64_t count) { return (count + count / 2 + 31) / 32 * 32; };
+  // All is there before anything is replaced.
+  Room made = room_;
+  device::Buffer logits, logit_parts, lora_t, lora_packed;
   if (room.outputs > room_.outputs) {
-    room_.outputs = room.outputs;
+    made.outputs = room.outputs;
     if (parallel_.shard.tp_rank == 0)
-      logits_ = floats(room_.outputs * model_.whole_config->vocab_size);
+      logits = floats(made.outputs * model_.whole_config->vocab_size);
     if (parallel_.group)
-      logit_parts_ = floats(parallel_.shard.tp_size * room_.outputs * widest_vocab_part_);
+      logit_parts = floats(parallel_.shard.tp_size * made.outputs * widest_vocab_part_);
   }
   if (room.lora_t_floats > room_.lora_t_floats) {
-    room_.lora_t_floats = grown(room.lora_t_floats);
-    lora_t_ = floats(room_.lora_t_floats * backend_.kernels->lora_partials(1));
+    made.lora_t_floats = grown(room.lora_t_floats);
+    lora_t = floats(made.lora_t_floats * backend_.kernels->lora_partials(1));
   }
   if (room.lora_packed_floats > room_.lora_packed_floats) {
-    room_.lora_packed_floats = grown(room.lora_packed_floats);
-    lora_packed_ = floats(room_.lora_packed_floats);
+    made.lora_packed_floats = grown(room.lora_packed_floats);
+    lora_packed = floats(made.lora_packed_floats);
   }
+  for (const auto& [buffer, larger] :
+       {std::pair{&logits_, &logits}, std::pair{&logit_parts_, &logit_parts},
+        std::pair{&lora_t_, &lora_t}, std::pair{&lora_packed_, &lora_packed}}) {
+    if (larger->bytes() > 0) std::swap(*buffer, *larger);
+  }
+  room_ = made;
 }
 
 void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history,

@@ -16,7 +16,8 @@ constexpr size_t kNumVectorKinds = 11;
 
 void expect_launched(int32_t status, const char* name) {
   if (status != 0)
-    core::fail(static_cast<core::Status>(status), "the backend refused the kernel '", name, "'");
+    core::fail(static_cast<core::Status>(status), "the backend refused the kernel '", name,
+               "' with status ", status);
 }
 
 ModelWeights::ModelWeights(Backend backend, core::DType dtype, int32_t num_layers,

@@ -53,7 +53,8 @@ inline CudaDevice& device_of(void* stream) { return *static_cast<CudaStream*>(st
 // This process has opened more than one device, as ranks that are threads do.
 bool has_several_devices();
 
-// The core::Status value of a CUDA error: kOutOfMemory, kDeviceLost, kBackend. Logs nothing.
+// The core::Status value of a CUDA error: kOutOfMemory, kDeviceLost, kBackend. Logs nothing. Clears
+// the thread's last error, or the next launch would answer with it.
 int32_t status_of(cudaError_t error);
 // The same for the last launch on this thread; clears what is not sticky.
 int32_t launch_status();

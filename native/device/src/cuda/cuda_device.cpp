@@ -109,7 +109,8 @@ int32_t describe(void* handle, DeviceInfo* out_info, ApiError* error) {
   out_info->memory_bytes = total_bytes;
   out_info->free_memory_bytes = free_bytes;
   int count = 0;
-  cudaGetDeviceCount(&count);
+  if (const int32_t status = check(cudaGetDeviceCount(&count), "cudaGetDeviceCount", error))
+    return status;
   out_info->device_count = count;
   std::snprintf(out_info->name, sizeof out_info->name, "%.127s", properties.name);
   std::snprintf(out_info->features, sizeof out_info->features, "sm_%d", device.sm_version);
@@ -125,7 +126,6 @@ int32_t memory_alloc(void* handle, MemoryKind kind, uint64_t bytes, void** out_m
   const cudaError_t result = kind == MemoryKind::kPinned ? cudaMallocHost(out_memory, wanted)
                                                          : cudaMalloc(out_memory, wanted);
   if (result == cudaSuccess) return 0;
-  cudaGetLastError();
   char what[96];
   std::snprintf(what, sizeof what, "cannot allocate %llu bytes of %s memory",
                 static_cast<unsigned long long>(bytes),
@@ -146,7 +146,12 @@ void memory_free(void* handle, MemoryKind kind, void* memory) {
 // else wait for all of a matmul's.
 int priority_of(StreamKind kind) {
   int least = 0, greatest = 0;
-  cudaDeviceGetStreamPriorityRange(&least, &greatest);
+  // Without an answer all have the same.
+  if (const cudaError_t result = cudaDeviceGetStreamPriorityRange(&least, &greatest);
+      result != cudaSuccess) {
+    status_of(result);
+    return 0;
+  }
   if (kind == StreamKind::kCollective) return greatest;
   if (kind == StreamKind::kCopy) return least;
   return least - greatest >= 2 ? greatest + 1 : greatest;
@@ -251,37 +256,32 @@ int32_t graph_begin(void* stream, ApiError* error) {
                "cudaStreamBeginCapture", error);
 }
 
+// 0: not known.
 uint64_t free_bytes() {
   size_t free = 0, total = 0;
-  return cudaMemGetInfo(&free, &total) == cudaSuccess ? free : 0;
-}
-
-// A recording that does not fit is no failure of the calls that follow it.
-int32_t refuse_graph(cudaError_t result, const char* what, ApiError* error) {
-  cudaGetLastError();
-  return check(result, what, error);
+  return status_of(cudaMemGetInfo(&free, &total)) == 0 ? free : 0;
 }
 
 int32_t graph_end(void* stream, void** out_graph, ApiError* error) {
   cudaGraph_t graph = nullptr;
   if (const cudaError_t result = cudaStreamEndCapture(raw(stream), &graph); result != cudaSuccess)
-    return refuse_graph(result, "cudaStreamEndCapture", error);
+    return check(result, "cudaStreamEndCapture", error);
   const uint64_t before = free_bytes();
   cudaGraphExec_t executable = nullptr;
   cudaError_t result = cudaGraphInstantiateWithFlags(&executable, graph, 0);
   cudaGraphDestroy(graph);
-  if (result != cudaSuccess) return refuse_graph(result, "cudaGraphInstantiate", error);
+  if (result != cudaSuccess) return check(result, "cudaGraphInstantiate", error);
   result = cudaGraphUpload(executable, raw(stream));
   auto* made = result == cudaSuccess ? new (std::nothrow) CudaGraph : nullptr;
   if (!made) {
     cudaGraphExecDestroy(executable);
-    if (result != cudaSuccess) return refuse_graph(result, "cudaGraphUpload", error);
+    if (result != cudaSuccess) return check(result, "cudaGraphUpload", error);
     return answer(error, Status::kOutOfMemory, "graph_end", "out of host memory");
   }
   made->executable = executable;
   // The driver takes memory in chunks that several graphs share, so only sums mean something.
   const uint64_t after = free_bytes();
-  made->bytes = before > after ? before - after : 0;
+  made->bytes = after > 0 && before > after ? before - after : 0;
   *out_graph = made;
   return 0;
 }
@@ -334,24 +334,33 @@ bool has_several_devices() {
   return (devices & (devices - 1)) != 0;
 }
 
+// Those after which CUDA answers nothing any more in this process, or may have written anything
+// anywhere; all others are of one call.
 int32_t status_of(cudaError_t error) {
+  if (error == cudaSuccess) return 0;
+  cudaGetLastError();  // what is not sticky is of this call alone
   switch (error) {
-    case cudaSuccess:
-      return 0;
     case cudaErrorMemoryAllocation:
       return static_cast<int32_t>(Status::kOutOfMemory);
-    case cudaErrorNoDevice:
-    case cudaErrorInsufficientDriver:
-    case cudaErrorInvalidDevice:
-    case cudaErrorInvalidConfiguration:
-    case cudaErrorInvalidValue:
-    case cudaErrorInvalidDeviceFunction:
-    case cudaErrorNoKernelImageForDevice:
-    case cudaErrorStreamCaptureUnsupported:
-    case cudaErrorStreamCaptureInvalidated:
-      return static_cast<int32_t>(Status::kBackend);
-    default:
+    case cudaErrorAssert:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorCudartUnloading:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorExternalDevice:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalAddress:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorMpsClientTerminated:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorUnknown:
       return static_cast<int32_t>(Status::kDeviceLost);
+    default:
+      return static_cast<int32_t>(Status::kBackend);
   }
 }
 

@@ -126,9 +126,8 @@ int32_t launch(void* stream, void (*kernel)(KernelArgs...), dim3 grid, dim3 bloc
       attributes[config.numAttrs++].val.clusterDim.z = 1;
     }
   }
-  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, static_cast<KernelArgs>(args)...);
-  if (error != cudaSuccess) return device::cuda::status_of(error);
-  return launch_status();
+  return device::cuda::status_of(
+      cudaLaunchKernelEx(&config, kernel, static_cast<KernelArgs>(args)...));
 }
 
 template <typename... KernelArgs, typename... Args>

@@ -204,7 +204,7 @@ int32_t gated_activation(void* stream, const GatedActivationParams* params) {
     using T = decltype(element);
     const bool is_vector = params->intermediate_size % Vec<T>::kCount == 0;
     const int64_t items = params->intermediate_size / (is_vector ? Vec<T>::kCount : 1);
-    // Tokens along y: at most 65,535, far above any batch.
+    // Tokens along y, at most 65,535: an engine has no more than 32,768 in a step.
     const dim3 grid(static_cast<unsigned>(ceil_div(items, 128)),
                     static_cast<unsigned>(params->num_tokens));
     return is_vector ? launch(stream, gated_kernel<T, true>, grid, dim3(128), 0, *params)

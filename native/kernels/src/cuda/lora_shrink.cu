@@ -4,12 +4,11 @@
 // tile and a token to a row. Few tokens: A goes from memory to registers, asked for before the
 // kernel waits for x, and a block holds 16 ranks. Long segments: x and A pass through shared
 // memory, and a block holds all ranks of all fused modules, so x is read once.
-#include <cooperative_groups.h>
-
 #include <algorithm>
 
 #include "src/cuda/async_copy.cuh"
 #include "src/cuda/lora_common.cuh"
+#include "src/cuda/lora_shrink.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
@@ -180,118 +179,13 @@ __global__ void __launch_bounds__(32 * kWarps, 4)
 
 // ---- long segments
 
-constexpr int kTileK = 64;  // elements of in_dim a stage: a row of it is 128 bytes
-constexpr int kTileThreads = 256;
-
-// Byte offset of 16-byte piece `piece` of row `row` in a stage's tile. Rows of 128 bytes share
-// their banks; turning the pieces by the row keeps eight rows of one column apart.
-__device__ __forceinline__ uint32_t swizzled(int32_t row, int32_t piece) {
-  return static_cast<uint32_t>(row * 128 + ((piece ^ (row & 7)) << 4));
-}
-
-// Where one column of the tile comes from and goes to: one rank of one fused module of one entry.
-struct ShrinkColumn {
-  const void* a;     // null: none
-  int64_t t;         // of the segment's row 0
-  int32_t t_stride;  // floats a row
-  int32_t is_aligned;
-};
-
-template <typename T>
-__device__ ShrinkColumn find_column(const LoraShrinkParams& p, const LoraUnit& unit,
-                                    int32_t column) {
-  for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
-    const LoraEntry entry = p.batch.entries[e];
-    const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
-    for (int32_t j = 0; j < p.num_fused; ++j) {
-      const core::LoraModule* module = module_of(p.batch, adapter, p.layer_idx, p.module_idx[j]);
-      const int32_t lora_rank = module->lora_rank;
-      if (column < lora_rank) {
-        const LoraRun run = make_run(p.slice, p.page_bytes, sizeof(T),
-                                     p.batch.pages + adapter.page_offset, module->a, p.in_dim);
-        return {run.row<T>(static_cast<uint32_t>(column)),
-                entry.t_offset + static_cast<int64_t>(j) * unit.rows * entry.t_stride + column,
-                entry.t_stride, run.is_aligned()};
-      }
-      column -= lora_rank;
-    }
-  }
-  return {nullptr, 0, 0, 1};
-}
-
-// A tile's stages. What they take of the first-level cache is missing to whoever runs on the same
-// multiprocessor, so beside pieces there are fewer: three ask for enough (docs/benchmarks.md).
-template <int kColumns, bool kIsBeside>
-struct ShrinkTile {
-  static constexpr int kStageBytes = (kPrefillTokens + kColumns) * kTileK * 2;
-  static constexpr int kStages = kIsBeside ? 3 : kColumns <= 64 ? 6 : 5;
-  static constexpr int kBytes = kStages * kStageBytes;
-};
-
-// The blocks of a cluster hold the parts of one tile: each leaves its own in its shared memory,
-// sums a share of the rows over all blocks in order, and writes it. Not before the last has read
-// may any block go on.
-template <int kColumns>
-__device__ __forceinline__ void sum_in_cluster(const float (&acc)[kColumns / 16][4], float* tile,
-                                               float* t, const LoraUnit& unit,
-                                               const ShrinkColumn (&columns)[kColumns]) {
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-  constexpr int kStride = kColumns + 8;  // eight rows apart in banks
-  const auto cluster = cooperative_groups::this_cluster();
-  const int32_t thread = static_cast<int32_t>(threadIdx.x);
-  const int32_t first_row = thread / 32 % 4 * 16 + thread % 32 / 4;
-  const int32_t first_column = thread / 128 * (kColumns / 2) + thread % 4 * 2;
-  wait_copies<0>();
-  __syncthreads();  // nobody reads the stages any more
-#pragma unroll
-  for (int n = 0; n < kColumns / 16; ++n) {
-    float* const to = tile + first_row * kStride + first_column + n * 8;
-    *reinterpret_cast<float2*>(to) = make_float2(acc[n][0], acc[n][1]);
-    *reinterpret_cast<float2*>(to + 8 * kStride) = make_float2(acc[n][2], acc[n][3]);
-  }
-  cluster.sync();  // all parts are there
-  const int32_t parts = static_cast<int32_t>(gridDim.x);
-  const int32_t share = kPrefillTokens / parts;
-  const int32_t begin = static_cast<int32_t>(blockIdx.x) * share;
-  for (int32_t i = thread; i < share * (kColumns / 4); i += kTileThreads) {
-    const int32_t row = begin + i / (kColumns / 4);
-    const int32_t first = i % (kColumns / 4) * 4;
-    if (row >= unit.count || !columns[first].a) continue;
-    // All parts are asked for before any is added.
-    float4 part[kMostParts];
-#pragma unroll
-    for (int k = 0; k < kMostParts; ++k) {
-      if (k < parts) {
-        part[k] = *reinterpret_cast<const float4*>(
-            cluster.map_shared_rank(tile, static_cast<unsigned>(k)) + row * kStride + first);
-      }
-    }
-    float sum[4] = {};
-#pragma unroll
-    for (int k = 0; k < kMostParts; ++k) {
-      if (k >= parts) break;
-      sum[0] += part[k].x;
-      sum[1] += part[k].y;
-      sum[2] += part[k].z;
-      sum[3] += part[k].w;
-    }
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const ShrinkColumn& column = columns[first + c];
-      if (column.a) t[column.t + static_cast<int64_t>(unit.first + row) * column.t_stride] = sum[c];
-    }
-  }
-  cluster.sync();  // all parts have been read
-#endif
-}
-
 // Semantics  as above, for 64 rows and every rank of every entry and fused module
 // Cost       x once a kColumns of them, A once a unit
 // Grid       (parts, units of 64 tokens, blocks that share out the columns)
-template <typename T, int kColumns, bool kIsSummed, bool kIsBeside>
+template <typename T, int kColumns, TileKind kKind>
 __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
     lora_shrink_tile_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems) {
-  using Tile = ShrinkTile<kColumns, kIsBeside>;
+  using Tile = ShrinkTile<kColumns, kKind>;
   constexpr int kStages = Tile::kStages;
   constexpr int kWarpTiles = kColumns / 16;  // tiles of 8 columns a warp: half the columns
   extern __shared__ __align__(128) uint8_t stages[];
@@ -382,7 +276,7 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
         }
       }
     }
-    if constexpr (kIsSummed) {
+    if constexpr (kKind != TileKind::kAny) {
       sum_in_cluster<kColumns>(acc, reinterpret_cast<float*>(stages), p.t, unit, columns);
     } else {
       float* const t = p.t + blockIdx.x * p.t_stride;
@@ -404,27 +298,28 @@ __global__ void __launch_bounds__(kTileThreads, kColumns <= 64 ? 2 : 1)
   leave_idle();
 }
 
-template <typename T, int kColumns, bool kIsSummed, bool kIsBeside>
+template <typename T, int kColumns, TileKind kKind>
 int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
                     int32_t sharers) {
-  using Tile = ShrinkTile<kColumns, kIsBeside>;
-  const auto kernel = lora_shrink_tile_kernel<T, kColumns, kIsSummed, kIsBeside>;
+  using Tile = ShrinkTile<kColumns, kKind>;
+  const auto kernel = lora_shrink_tile_kernel<T, kColumns, kKind>;
   if (const int32_t status = allow_shared(kernel, Tile::kBytes); status != kOk) return status;
   const dim3 grid(static_cast<unsigned>(split.parts),
                   static_cast<unsigned>(num_units(params.batch, kPrefillTokens)),
                   static_cast<unsigned>(sharers));
-  return launch(stream, kernel, grid, dim3(kTileThreads), Tile::kBytes, kIsSummed ? split.parts : 1,
-                params, split.part_elems);
+  return launch(stream, kernel, grid, dim3(kTileThreads), Tile::kBytes,
+                kKind == TileKind::kAny ? 1 : split.parts, params, split.part_elems);
 }
 
 template <typename T, int kColumns>
 int32_t launch_tile(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
                     int32_t sharers = 1) {
   if (!split.is_summed)
-    return launch_tile<T, kColumns, false, false>(stream, params, split, sharers);
+    return launch_tile<T, kColumns, TileKind::kAny>(stream, params, split, sharers);
   return params.batch.min_segment_tokens > 0
-             ? launch_tile<T, kColumns, true, true>(stream, params, split, sharers)
-             : launch_tile<T, kColumns, true, false>(stream, params, split, sharers);
+             ? launch_tile<T, kColumns, TileKind::kSummedBesidePieces>(stream, params, split,
+                                                                       sharers)
+             : launch_tile<T, kColumns, TileKind::kSummed>(stream, params, split, sharers);
 }
 
 template <typename T, int kWarps, int kRankTiles, int kSteps>
@@ -447,6 +342,9 @@ int32_t launch_shrink(void* stream, const LoraShrinkParams& params, const LoraSp
     const int32_t columns = rank * params.num_fused;
     if (columns <= 32) return launch_tile<T, 32>(stream, params, split);
     if (columns <= 64) return launch_tile<T, 64>(stream, params, split);
+    // Devices of 8.6, 8.9 and 12.0 have less shared memory a block.
+    if (ShrinkTile<192, TileKind::kAny>::kAllBytes > device_of(stream).max_shared_bytes)
+      return launch_tile<T, 64>(stream, params, split);
     // Few units leave most of the card idle unless several blocks share out their columns.
     if (split.parts == kMostParts &&
         split.parts * num_units(params.batch, kPrefillTokens) < 2 * device_of(stream).sm_count)
@@ -472,8 +370,8 @@ bool is_vectorisable(const LoraShrinkParams& params) {
 
 }  // namespace
 
-// Of any batch of so many tokens; split_of may take fewer.
-int32_t lora_partials(int64_t num_tokens) { return num_tokens <= 16 ? kMostParts : 4; }
+// Of any batch; split_of may take fewer. A large batch, too, may have few rows in long segments.
+int32_t lora_partials(int64_t) { return kMostParts; }
 
 int32_t lora_shrink(void* stream, const LoraShrinkParams* params) {
   const LoraBatch& batch = params->batch;

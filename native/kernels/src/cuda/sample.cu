@@ -175,9 +175,9 @@ int32_t sample(void* stream, const SampleParams* params) {
 // needs none up to kMaxCluster * kMaxSlice tokens.
 uint64_t sample_workspace_bytes(int64_t num_rows, int64_t vocab_size) {
   int device_idx = 0, major = 0;
-  const bool is_known =
-      cudaGetDevice(&device_idx) == cudaSuccess &&
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_idx) == cudaSuccess;
+  const bool is_known = device::cuda::status_of(cudaGetDevice(&device_idx)) == kOk &&
+                        device::cuda::status_of(cudaDeviceGetAttribute(
+                            &major, cudaDevAttrComputeCapabilityMajor, device_idx)) == kOk;
   if (is_known && major >= 9 && vocab_size <= kMaxCluster * kMaxSlice) return 16;
   return static_cast<uint64_t>(num_rows) * static_cast<uint64_t>(ceil_div(vocab_size, 64) * 64) * 8;
 }

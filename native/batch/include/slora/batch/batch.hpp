@@ -127,6 +127,18 @@ std::vector<DecodeShape> common_shapes(int32_t max_rows, int32_t max_pages, uint
 // kMostCommonRank is measured with this one.
 DecodeShape widest_shape(int32_t max_rows, int32_t max_pages, uint32_t lora_modules);
 
+// At most as much as a batch has of each, as far as is known before its pages are taken.
+struct BatchBounds {
+  int64_t tokens = 0, rows = 0, outputs = 0, biases = 0;
+  int64_t entries = 0, adapter_pages = 0, rank_pieces = 0;  // summed over the rows' adapters
+  int64_t table_stride = 0;                                 // most pages of a row
+};
+
+// Pieces of one adapter's shrink, of kPieceRanks ranks.
+inline int64_t rank_pieces(int32_t lora_rank) {
+  return (lora_rank + kernels::kPieceRanks - 1) / kernels::kPieceRanks;
+}
+
 // The pinned block a batch is packed into and its twin on the device. Grows, never shrinks; a step
 // in flight owns its block, so growing never touches memory that a copy reads.
 class BatchStaging {
@@ -134,6 +146,10 @@ class BatchStaging {
   // lora_parts: ranks that share each adapter's lora_rank.
   explicit BatchStaging(std::shared_ptr<device::Device> device, int32_t lora_parts = 1)
       : device_(std::move(device)), lora_parts_(lora_parts) {}
+
+  // So that pack() of any batch within the bounds allocates nothing, nor pack_shape() into a target
+  // of up to `shape_bytes`. kOutOfMemory leaves what there is.
+  void make_room(const BatchBounds& bounds, uint64_t shape_bytes);
 
   // Packs `rows` and enqueues the one copy on `stream`. Rows are reordered so that equal adapter
   // lists are neighbours; out_outputs is in the order of `rows`.
@@ -154,7 +170,7 @@ class BatchStaging {
   void sort_rows(std::span<const RowInput> rows);
   // least_tokens: those that the batch will be padded to.
   Layout measure(std::span<const RowInput> rows, int64_t least_tokens = 0) const;
-  void reserve(uint64_t bytes, bool with_device_block);
+  void reserve(uint64_t pinned_bytes, uint64_t device_bytes);
   int64_t write(std::span<const RowInput> rows, Layout& layout, int32_t tokens_per_page,
                 std::vector<RowOutput>& out_outputs);
   static Batch device_view(const uint8_t* base, const Layout& layout, int32_t modules_a_layer,

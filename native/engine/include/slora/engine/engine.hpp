@@ -207,6 +207,8 @@ class Engine {
   std::shared_ptr<adapter::Adapter> register_adapter(const AdapterOptions& options,
                                                      PackedAdapter packed);
   std::shared_ptr<adapter::Adapter> find_adapter(uint64_t adapter_id) const;
+  // Room that rank 0 has made for a step.
+  void make_room(const forward::ForwardPass::Room& room);
   // Fails every later call, and the whole group. Never throws.
   void give_up(core::Status status, const std::string& message) noexcept;
 
@@ -234,10 +236,13 @@ class Engine {
   Sequence& find_sequence(uint64_t sequence_id) const;
   void check_row(size_t row_idx, const PlanRow& row, Sequence& sequence) const;
   void resolve_rows(std::span<const PlanRow> rows, Step& step);
+  void make_step_room(Step& step);
+  void make_forward_room(const forward::ForwardPass::Room& room);
   core::Status reserve(Step& step);
   void prefetch(std::span<const uint64_t> adapter_ids);
   void launch(Step& step);
   void prepare_experiment(const Step& step, batch::Batch& batch);
+  bool make_shape_room(Step& step, uint64_t bytes);
   bool launch_shape(Step& step, batch::Batch& out_batch);
   void run_shape(const batch::Batch& batch);
   bool pack_shape(Step& step, const batch::DecodeShape& shape, batch::Batch& out_batch,

@@ -57,8 +57,8 @@ struct KernelApi {
   int32_t (*lora_embed)(void* stream, const LoraEmbedParams* params);
   int32_t (*lora_head)(void* stream, const LoraHeadParams* params);
 
-  // Most partial sums of the LoRA intermediate in a batch of num_tokens tokens, the most for the
-  // fewest tokens; host: 1.
+  // Most partial sums of the LoRA intermediate in a batch of num_tokens tokens; no more for more
+  // tokens. Host: 1.
   int32_t (*lora_partials)(int64_t num_tokens);
   uint64_t (*attention_workspace_bytes)(int64_t num_tokens, int32_t num_heads, int32_t head_size);
 
