@@ -73,7 +73,7 @@ share() { # parts, name, environment and program: each part runs every so maniet
 # The longest first.
 if [ $sanitize = 1 ]; then
   for tool in racecheck memcheck; do
-    for program in cuda_lora_test cuda_attention_test; do
+    for program in cuda_lora_test cuda_attention_test cuda_lora_extras_test; do
       share 8 "$tool-$program" compute-sanitizer --tool $tool --error-exitcode 9 "$bin/$program"
     done
   done
