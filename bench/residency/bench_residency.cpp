@@ -23,9 +23,15 @@ std::vector<bench::TraceRequest> read_trace(const std::string& path) {
   }
   std::vector<bench::TraceRequest> trace;
   for (std::string line; std::getline(file, line);) {
-    const nlohmann::json request = nlohmann::json::parse(line);
-    trace.push_back({request.at("t"), request.at("adapter"), request.at("prompt_tokens"),
-                     request.at("output_tokens")});
+    try {
+      const nlohmann::json request = nlohmann::json::parse(line);
+      trace.push_back({request.at("t"), request.at("adapter"), request.at("prompt_tokens"),
+                       request.at("output_tokens")});
+    } catch (const nlohmann::json::exception& problem) {
+      std::fprintf(stderr, "bench_residency: %s, line %zu: %s\n", path.c_str(), trace.size() + 1,
+                   problem.what());
+      std::exit(1);
+    }
   }
   return trace;
 }

@@ -174,12 +174,15 @@ class ResidencySimulation {
       cache_.set_in_plan(adapter, false);
       running_.push_back(std::move(sequence));
       waiting_.pop_front();
-      expect_room(grow(running_.back()));
+      if (grow(running_.back())) continue;
+      expect_room(running_.size() > 1);
+      return preempt_latest();
     }
   }
 
   void load_now(adapter::Adapter& adapter) {
-    expect_room(cache_.evict_until(adapter.num_pages()) &&
+    adapter::Adapter* const loaded = &adapter;
+    expect_room(room_->make({0, {&loaded, 1}, 0}) == core::Status::kOk &&
                 cache_.try_load(adapter, adapter::LoadUrgency::kNow));
     const double load = double(adapter.item.load_bytes) / kLinkBytesPerSecond;
     result_.wait_seconds += load;
@@ -205,7 +208,7 @@ class ResidencySimulation {
     if (sequence.done >= sequence.request->output_tokens) return true;
     const int32_t more = pages_of(sequence) - static_cast<int32_t>(sequence.kv.size());
     if (more <= 0) return true;
-    if (pool_.num_free() < more && !cache_.evict_until(more)) return false;
+    if (room_->make({more, {}, 0}) != core::Status::kOk) return false;
     const size_t held = sequence.kv.size();
     sequence.kv.resize(held + static_cast<size_t>(more));
     return pool_.try_acquire(memory::PageOwner::kKv, std::span(sequence.kv).subspan(held));
