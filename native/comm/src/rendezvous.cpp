@@ -24,7 +24,7 @@ using std::chrono::milliseconds;
 using Nonce = std::array<uint8_t, 32>;
 
 // Raised when the handshake or a message between ranks changes.
-constexpr uint32_t kProtocol = 1;
+constexpr uint32_t kProtocol = 2;
 constexpr uint32_t kMagic = 0x41524c53;  // "SLRA"
 constexpr uint32_t kLongestHello = 8192;
 // Whoever connects and says nothing holds up the others for this long.

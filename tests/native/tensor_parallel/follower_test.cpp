@@ -154,5 +154,39 @@ TEST(Followers, AnAdapterThatOneRankAloneCannotLoadIsLoadedOnNone) {
   ranks.engine->unload_adapter(adapter);
 }
 
+// Rank 0 lets its recordings go when buffers grow for a step, and that step may be deferred: all
+// ranks hear of it, or the next step would be a recording's on one of them and a plain one's on the
+// others.
+TEST(Followers, ADeferredStepThatMadeBuffersGrowLeavesAllRanksWithTheSameRecordings) {
+  EngineOptions options = small_engine();
+  options.pool_bytes = 512u << 10;
+  options.recording = RecordingMode::kOnUse;
+  comm::GroupOptions limits;
+  limits.time_limit_ms = 5000;
+  RankGroup ranks(tiny_model(2), options, {}, limits);
+  ranks.create(1, {1, 2, 3});
+  ranks.step({{1, 3, 0, true, false}});
+  auto decode = [&ranks, token = 3u]() mutable {
+    ranks.step({{1, 1, token++, true, false}});
+  };
+  for (int i = 0; i < 3; ++i) decode();
+  ASSERT_EQ(ranks.engine->counters().recordings.count, 1u);
+
+  std::vector<uint64_t> adapter_ids;
+  for (uint32_t i = 0; i < 4; ++i) {
+    AdapterOptions adapter;
+    adapter.synthetic_lora_rank = 64;
+    adapter.synthetic_seed = i;
+    adapter.synthetic_modules = 0x7f;
+    adapter_ids.push_back(ranks.engine->load_adapter(adapter, nullptr)->id);
+  }
+  ranks.create(2, {4, 5}, adapter_ids);
+  EXPECT_EQ(ranks.engine->submit(std::vector<PlanRow>{{2, 2, 0, true, false}}, {}),
+            Status::kDeferredAdapter);
+  EXPECT_EQ(ranks.engine->counters().recordings.count, 0u);
+  for (int i = 0; i < 4; ++i) decode();
+  EXPECT_EQ(ranks.engine->counters().recordings.count, 1u);
+}
+
 }  // namespace
 }  // namespace slora::engine::test
