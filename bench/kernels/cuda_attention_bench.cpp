@@ -293,7 +293,7 @@ class Bench {
   void print() const {
     const Result& r = results_.back();
     std::printf("%-46s %10.2f us %8.1f %-8s", r.name.c_str(), r.us, r.rate, r.unit);
-    if (r.share > 0) std::printf(" %5.1f %% of copy", 100 * r.share);
+    if (r.share > 0) std::printf(" %5.1f %% of copy, %.2f MB", 100 * r.share, r.rate * r.us * 1e-3);
     std::printf("\n");
     std::fflush(stdout);
   }

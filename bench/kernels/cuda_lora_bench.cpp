@@ -350,8 +350,8 @@ void print(const Row& row) {
               cell.kind.c_str(), cell.tokens, cell.slices, cell.rank.c_str(), cell.mix.c_str(),
               row.timing.us, row.floor_us, cell.best_public_us, cell.best_public.c_str(),
               cell.best_public_us > 0 ? row.timing.us / cell.best_public_us : 0.0);
-  std::printf("target %7.2f  %5.0f GB/s %3.0f %%  %s\n", row.target_us, row.gb_per_s,
-              row.share * 100, row.passes ? "pass" : "FAIL");
+  std::printf("target %7.2f  %7.2f MB %5.0f GB/s %3.0f %%  %s\n", row.target_us,
+              cell.min_bytes * 1e-6, row.gb_per_s, row.share * 100, row.passes ? "pass" : "FAIL");
   std::fflush(stdout);
 }
 
@@ -368,8 +368,8 @@ void write_json(const std::string& path, const std::vector<Row>& rows, const cha
         << "\", \"mix\": \"" << cell.mix << "\", \"adapters\": " << cell.adapters
         << ", \"us\": " << row.timing.us << ", \"calls\": " << row.timing.calls
         << ", \"floor_us\": " << row.floor_us << ", \"best_public_us\": " << cell.best_public_us
-        << ", \"target_us\": " << row.target_us << ", \"gb_per_s\": " << row.gb_per_s
-        << ", \"share_of_copy\": " << row.share
+        << ", \"target_us\": " << row.target_us << ", \"bytes\": " << cell.min_bytes
+        << ", \"gb_per_s\": " << row.gb_per_s << ", \"share_of_copy\": " << row.share
         << ", \"passes\": " << (row.passes ? "true" : "false") << "}"
         << (i + 1 < rows.size() ? "," : "") << "\n";
   }

@@ -183,8 +183,8 @@ int main(int argc, char** argv) {
   }
   Bench bench(*model);
   const double rate = bench.copy_rate();
-  std::printf("copy: %.3f TB/s read and write\n%-9s %5s %10s %10s %7s\n", rate / 1e12, "matmuls",
-              "rows", "us", "floor us", "ratio");
+  std::printf("copy: %.3f TB/s read and write\n%-9s %5s %10s %10s %7s %9s %8s %7s\n", rate / 1e12,
+              "matmuls", "rows", "us", "floor us", "ratio", "MB", "GB/s", "of copy");
   std::string lines;
   std::istringstream in(rows);
   for (std::string part; std::getline(in, part, ',');) {
@@ -192,10 +192,12 @@ int main(int argc, char** argv) {
     std::vector<const Shape*> subjects = {nullptr};
     for (const Shape& shape : bench.shapes()) subjects.push_back(&shape);
     for (const Shape* shape : subjects) {
-      const double us = bench.run(m, shape), floor = bench.bytes(shape) / rate * 1e6;
+      const double us = bench.run(m, shape), bytes = bench.bytes(shape);
+      const double floor = bytes / rate * 1e6;
       const char* what = shape ? shape->name : "step";
-      std::printf("%-9s %5lld %10.1f %10.1f %7.3f\n", what, static_cast<long long>(m), us, floor,
-                  us / floor);
+      std::printf("%-9s %5lld %10.1f %10.1f %7.3f %9.1f %8.1f %5.1f %%\n", what,
+                  static_cast<long long>(m), us, floor, us / floor, bytes * 1e-6, bytes / us * 1e-3,
+                  100 * floor / us);
       char line[256];
       std::snprintf(line, sizeof line,
                     "    {\"matmuls\": \"%s\", \"rows\": %lld, \"us\": %.2f, \"floor_us\": %.2f}",

@@ -97,8 +97,15 @@ class Ceilings {
   device::Stream stream_;
 };
 
-void print(const Result& r) {
-  if (r.what != "prefill") {
+void print(const Result& r, double copy_rate) {
+  if (r.what == "decode") {
+    const double bytes = r.floor_us * 1e-6 * copy_rate;
+    std::printf("%-8s %-7s %6d %10.1f %10.1f %10.1f %7.3f %7.2f %% %11.0f %8.2f %8.1f %5.1f %%\n",
+                r.what.c_str(), r.set.c_str(), r.batch, r.device_us, r.wall_us, r.floor_us,
+                r.device_us / r.floor_us, 100 * (r.wall_us - r.device_us) / r.wall_us,
+                r.batch / r.wall_us * 1e6, bytes * 1e-9, bytes / r.device_us * 1e-3,
+                100 * r.floor_us / r.device_us);
+  } else if (r.what != "prefill") {
     std::printf("%-8s %-7s %6d %10.1f %10.1f %10.1f %7.3f %7.2f %% %11.0f\n", r.what.c_str(),
                 r.set.c_str(), r.batch, r.device_us, r.wall_us, r.floor_us,
                 r.device_us / r.floor_us, 100 * (r.wall_us - r.device_us) / r.wall_us,
@@ -178,10 +185,11 @@ int main(int argc, char** argv) {
     }
     if (serve_tokens > 0)
       matmul_serve = ceilings.layer_matmul_seconds(bench.info(), ffn, serve_tokens);
-    std::printf("%-8s %-7s %6s %10s %10s %10s %7s %9s %11s\n", "step", "set", "batch", "device us",
-                "wall us", "floor us", "ratio", "gap", "tokens/s");
+    std::printf("%-8s %-7s %6s %10s %10s %10s %7s %9s %11s %8s %8s %7s\n", "step", "set", "batch",
+                "device us", "wall us", "floor us", "ratio", "gap", "tokens/s", "GB", "GB/s",
+                "of copy");
     const auto add = [&](const Result& result) {
-      print(result);
+      print(result, copy_rate);
       results.push_back(result);
     };
     for (const std::string& set : split(sets)) {
