@@ -34,4 +34,7 @@ internal static partial class EngineLog
 
     [LoggerMessage(1009, LogLevel.Information, "{Recordings} decode steps recorded at start: {Bytes} bytes of device memory, {Seconds:F1} s")]
     public static partial void StepsRecorded(ILogger logger, int recordings, long bytes, double seconds);
+
+    [LoggerMessage(1010, LogLevel.Error, "A look at the watched folder {Directory} failed; its adapters are served on and the next look follows")]
+    public static partial void LookFailed(ILogger logger, string directory, Exception error);
 }

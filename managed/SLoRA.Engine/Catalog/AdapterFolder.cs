@@ -47,8 +47,9 @@ internal static class AdapterFolder
         {
             throw new AdapterIncompatibleException($"{path} cannot be read: {error.Message}", error);
         }
-        catch (JsonException error)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
+            // The latter: an escape that is half a character.
             throw new AdapterIncompatibleException($"{path} is not JSON: {error.Message}", error);
         }
     }
@@ -89,7 +90,7 @@ internal static class AdapterFolder
         {
             if (tensor.Value.TryGetProperty("data_offsets", out var offsets))
             {
-                end = Math.Max(end, offsets[1].GetInt64());
+                end = Math.Max(end, offsets.GetArrayLength() == 2 ? offsets[1].GetInt64() : throw new FormatException("data_offsets are a begin and an end"));
             }
         }
 

@@ -104,7 +104,16 @@ internal sealed class DirectoryWatch(AdapterCatalog catalog, string directory, T
         using var timer = new PeriodicTimer(period, time);
         while (await timer.WaitForNextTickAsync(_stop.Token).ConfigureAwait(false))
         {
-            Look();
+            try
+            {
+                Look();
+            }
+#pragma warning disable CA1031 // whatever it is, the folder is followed on
+            catch (Exception error)
+#pragma warning restore CA1031
+            {
+                EngineLog.LookFailed(logger, _directory, error);
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 // Disk, host memory, pages: adapters are read when they are named, dropped when the budget is spent, found by resolvers and
 // by watching a folder.
 using System.Buffers.Binary;
+using System.Collections.Concurrent;
 using System.Text;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using SLoRA.Engine.Catalog;
 using SLoRA.Engine.Tests.Fakes;
@@ -169,12 +171,15 @@ public class TierTests
     }
 
     // A safetensors file of one tensor; `missing` bytes short of what its header says.
-    private static void WriteWeights(string folder, int bytes, int missing = 0)
+    private static void WriteWeights(string folder, int bytes, int missing = 0) =>
+        WriteFile(folder, $$$"""{"a": {"dtype": "U8", "shape": [{{{bytes}}}], "data_offsets": [0, {{{bytes}}}]}}""", bytes - missing);
+
+    private static void WriteFile(string folder, string header, int dataBytes)
     {
-        var header = Encoding.UTF8.GetBytes($$$"""{"a": {"dtype": "U8", "shape": [{{{bytes}}}], "data_offsets": [0, {{{bytes}}}]}}""");
-        var file = new byte[8 + header.Length + bytes - missing];
-        BinaryPrimitives.WriteUInt64LittleEndian(file, (ulong)header.Length);
-        header.CopyTo(file, 8);
+        var text = Encoding.UTF8.GetBytes(header);
+        var file = new byte[8 + text.Length + dataBytes];
+        BinaryPrimitives.WriteUInt64LittleEndian(file, (ulong)text.Length);
+        text.CopyTo(file, 8);
         File.WriteAllBytes(Path.Combine(folder, "adapter_model.safetensors"), file);
     }
 
@@ -245,5 +250,79 @@ public class TierTests
         await UntilAsync(() => test.Engine.Adapters.Find("late") is not null);
         Directory.Delete(folder, recursive: true);
         await UntilAsync(() => test.Engine.Adapters.Find("late") is null);
+    }
+    [Theory]
+    [InlineData("""{"a": {"dtype": "U8", "data_offsets": [0]}}""")]
+    [InlineData("""{"a": {"dtype": "U8", "data_offsets": []}}""")]
+    [InlineData("""{"a": {"dtype": "U8", "data_offsets": {"1": 4}}}""")]
+    [InlineData("""{"\ud800": 1, "a": {"data_offsets": [0, "x"]}}""")]
+    [InlineData("[]")]
+    public async Task Weights_with_a_malformed_header_are_not_whole_and_stop_no_watch(string header)
+    {
+        await using var test = TestEngine.Start();
+        var catalog = (AdapterCatalog)test.Engine.Adapters;
+        await using var watch = new DirectoryWatch(catalog, test.Folder, TimeSpan.FromHours(1), TimeProvider.System, NullLogger.Instance);
+        var bad = test.MakeAdapterFolder("bad");
+        WriteFile(bad, header, 10);
+        WriteWeights(test.MakeAdapterFolder("good"), 10);
+        for (var look = 0; look < 3; look++)
+        {
+            watch.Look();
+        }
+
+        Assert.Equal(["good"], catalog.Adapters.Select(adapter => adapter.Name));
+        WriteWeights(bad, 10);
+        watch.Look();
+        watch.Look();
+        Assert.NotNull(catalog.Find("bad"));
+    }
+
+    [Fact]
+    public async Task A_configuration_with_a_name_that_is_no_text_is_one_bad_adapter()
+    {
+        await using var test = TestEngine.Start();
+        test.MakeAdapterFolder("good");
+        File.WriteAllText(Path.Combine(test.MakeAdapterFolder("bad"), "adapter_config.json"), """{"r": 8, "\ud800": 1}""");
+        var failure = Assert.Single(await test.Engine.Adapters.RegisterDirectoryAsync(test.Folder));
+        Assert.Equal("bad", failure.Name);
+        Assert.Contains("adapter_config.json is not JSON", failure.Reason, StringComparison.Ordinal);
+        Assert.NotNull(test.Engine.Adapters.Find("good"));
+    }
+
+    [Fact]
+    public async Task A_look_that_fails_is_logged_and_the_next_one_looks_again()
+    {
+        await using var test = TestEngine.Start();
+        var folder = Path.Combine(test.Folder, "late");
+        var logger = new FailingOnce();
+        await using var watch = new DirectoryWatch((AdapterCatalog)test.Engine.Adapters, folder, TimeSpan.FromMilliseconds(20), TimeProvider.System, logger);
+        watch.Start();
+        await UntilAsync(() => !logger.Lines.IsEmpty);
+        Assert.Contains($"A look at the watched folder {folder} failed", logger.Lines.First(), StringComparison.Ordinal);
+        WriteWeights(test.MakeAdapterFolder(Path.Combine("late", "a")), 10);
+        await UntilAsync(() => test.Engine.Adapters.Find("a") is not null);
+    }
+
+    // Its first line fails.
+    private sealed class FailingOnce : ILogger
+    {
+        private int _calls;
+
+        public ConcurrentQueue<string> Lines { get; } = [];
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (Interlocked.Increment(ref _calls) == 1)
+            {
+                throw new NotSupportedException("the disk of the log is full");
+            }
+
+            Lines.Enqueue(formatter(state, exception));
+        }
     }
 }
