@@ -39,9 +39,9 @@ internal sealed class AdapterCatalog(
 
     public AdapterInfo? Find(string name) => _state.Adapters.TryGetValue(name, out var adapter) ? adapter.Describe() : null;
 
-    /// The registered adapters whose folder lies in `directory`, by name.
+    /// The registered adapters that are a folder of `directory` under its own name, by name.
     public Dictionary<string, RegisteredAdapter> In(string directory) =>
-        _state.Adapters.Values.Where(adapter => Path.GetDirectoryName(adapter.Source.Path) == directory).ToDictionary(adapter => adapter.Name, StringComparer.Ordinal);
+        _state.Adapters.Values.Where(adapter => AdapterFolder.IsOf(directory, adapter.Name, adapter.Source.Path)).ToDictionary(adapter => adapter.Name, StringComparer.Ordinal);
 
     /// The current revision of an adapter, held until Release; completes at once if it is loaded.
     public ValueTask<AdapterRevision> AcquireAsync(string name, CancellationToken ct) =>

@@ -19,6 +19,9 @@ internal static class AdapterFolder
 
     public static bool IsOne(string folder) => File.Exists(Path.Combine(folder, ConfigName));
 
+    /// Whether the adapter `name` at `path` is a folder of `directory` under that folder's own name.
+    public static bool IsOf(string directory, string name, string path) => Path.GetDirectoryName(path) == directory && Path.GetFileName(path) == name;
+
     public static FolderStamp StampOf(string folder)
     {
         var config = new FileInfo(Path.Combine(folder, ConfigName));

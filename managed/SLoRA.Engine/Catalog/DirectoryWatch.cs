@@ -86,7 +86,7 @@ internal sealed class DirectoryWatch(AdapterCatalog catalog, string directory, T
         _unsettled.Remove(name);
         try
         {
-            var info = catalog.Register(new AdapterSource(name, folder) { Replace = IsOurs(name) });
+            var info = catalog.Register(new AdapterSource(name, folder) { Replace = FindOurs(name) is not null });
             EngineLog.AdapterRegistered(logger, info.Name, folder);
         }
         catch (SLoRAException error)
@@ -97,7 +97,7 @@ internal sealed class DirectoryWatch(AdapterCatalog catalog, string directory, T
     }
 
     // A name that somebody else has given to another folder stays theirs.
-    private bool IsOurs(string name) => catalog.Find(name) is { } info && Path.GetDirectoryName(info.Path) == _directory;
+    private AdapterInfo? FindOurs(string name) => catalog.Find(name) is { } info && AdapterFolder.IsOf(_directory, name, info.Path) ? info : null;
 
     private async Task RunAsync()
     {

@@ -303,6 +303,33 @@ public class TierTests
         await UntilAsync(() => test.Engine.Adapters.Find("a") is not null);
     }
 
+    [Fact]
+    public async Task A_watch_leaves_what_others_named_alone()
+    {
+        await using var test = TestEngine.Start();
+        var catalog = (AdapterCatalog)test.Engine.Adapters;
+        await using var watch = new DirectoryWatch(catalog, test.Folder, TimeSpan.FromHours(1), TimeProvider.System, NullLogger.Instance);
+        var (upper, lower) = (test.MakeAdapterFolder("upper"), test.MakeAdapterFolder("lower"));
+        WriteWeights(upper, 10);
+        WriteWeights(lower, 10);
+
+        // Another name for a watched folder, a watched folder's name for another one, and a name of two parts.
+        await catalog.LoadAsync(new AdapterSource("alias", upper) { Pinned = true });
+        await catalog.LoadAsync(new AdapterSource("lower", upper));
+        await catalog.LoadAsync(new AdapterSource("team/deep", test.MakeAdapterFolder(Path.Combine("team", "deep"))));
+        for (var look = 0; look < 3; look++)
+        {
+            watch.Look();
+        }
+
+        Assert.Equal(["alias", "lower", "team/deep", "upper"], catalog.Adapters.Select(adapter => adapter.Name));
+        Assert.Equal((upper, true), (catalog.Find("alias")!.Path, catalog.Find("alias")!.Pinned));
+        Assert.Equal(upper, catalog.Find("lower")!.Path);
+        Directory.Delete(upper, recursive: true);
+        watch.Look();
+        Assert.Equal(["alias", "lower", "team/deep"], catalog.Adapters.Select(adapter => adapter.Name));
+    }
+
     // Its first line fails.
     private sealed class FailingOnce : ILogger
     {
