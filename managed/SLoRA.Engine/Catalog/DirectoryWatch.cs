@@ -86,7 +86,8 @@ internal sealed class DirectoryWatch(AdapterCatalog catalog, string directory, T
         _unsettled.Remove(name);
         try
         {
-            var info = catalog.Register(new AdapterSource(name, folder) { Replace = FindOurs(name) is not null });
+            var ours = FindOurs(name);
+            var info = catalog.Register(new AdapterSource(name, folder) { Replace = ours is not null, Pinned = ours?.Pinned ?? false });
             EngineLog.AdapterRegistered(logger, info.Name, folder);
         }
         catch (SLoRAException error)

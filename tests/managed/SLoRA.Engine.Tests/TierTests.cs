@@ -330,6 +330,27 @@ public class TierTests
         Assert.Equal(["alias", "lower", "team/deep"], catalog.Adapters.Select(adapter => adapter.Name));
     }
 
+    [Fact]
+    public async Task A_pin_outlives_a_change_of_a_watched_adapter_s_files()
+    {
+        await using var test = TestEngine.Start();
+        var catalog = (AdapterCatalog)test.Engine.Adapters;
+        await using var watch = new DirectoryWatch(catalog, test.Folder, TimeSpan.FromHours(1), TimeProvider.System, NullLogger.Instance);
+        var folder = test.MakeAdapterFolder("a");
+        foreach (var pinned in new[] { true, false })
+        {
+            WriteWeights(folder, pinned ? 10 : 20);
+            watch.Look();
+            watch.Look();
+            catalog.SetPinned("a", pinned);
+            WriteWeights(folder, pinned ? 11 : 21);
+            watch.Look();
+            watch.Look();
+            Assert.Equal((pinned, AdapterResidency.Disk), (catalog.Find("a")!.Pinned, catalog.Find("a")!.Residency));
+            Assert.Equal(pinned, (await catalog.EnsureLoadedAsync("a")).Pinned);
+        }
+    }
+
     // Its first line fails.
     private sealed class FailingOnce : ILogger
     {
