@@ -55,7 +55,9 @@ internal sealed class EngineTarget(SLoRAEngine engine) : IReplayTarget
                 running.Cancel();
             }
         }
-        catch (SLoRAException error)
+#pragma warning disable CA1031 // a replay waits for every request to end, whatever ends it
+        catch (Exception error)
+#pragma warning restore CA1031
         {
             request.OnTokens(0, isLast: true, error);
         }

@@ -99,9 +99,9 @@ internal readonly record struct CompletionPiece(int NumTokens, int? CompletionTo
             {
                 hasText = reader.Read() && reader.TokenType == JsonTokenType.String && reader.ValueSpan.Length > 0;
             }
-            else if (reader.ValueTextEquals("completion_tokens"u8) && reader.Read() && reader.TokenType == JsonTokenType.Number)
+            else if (reader.ValueTextEquals("completion_tokens"u8))
             {
-                total = reader.GetInt32();
+                total = reader.Read() ? WholeOf(ref reader) ?? total : total;
             }
             else if (reader.ValueTextEquals("error"u8) && reader.Read() && reader.TokenType != JsonTokenType.Null)
             {
@@ -111,6 +111,13 @@ internal readonly record struct CompletionPiece(int NumTokens, int? CompletionTo
 
         return new CompletionPiece(ids >= 0 ? ids : hasText ? 1 : 0, total);
     }
+
+    // Some servers write 12.0.
+    private static int? WholeOf(ref Utf8JsonReader reader) =>
+        reader.TokenType != JsonTokenType.Number ? null
+        : reader.TryGetInt32(out var whole) ? whole
+        : reader.TryGetDouble(out var number) && number is >= 0 and <= int.MaxValue ? (int)number
+        : null;
 
     private static int CountItems(ref Utf8JsonReader reader)
     {

@@ -78,15 +78,34 @@ public sealed class HttpReplayTests : IDisposable
     }
 
     [Theory]
+    [InlineData("5.0", true)]
+    [InlineData("5e0", true)]
+    [InlineData("\"5\"", false)]
+    [InlineData("1e99", false)]
+    [InlineData("null", false)]
+    public async Task A_usage_that_is_no_plain_whole_number_ends_the_request(string count, bool isTaken)
+    {
+        _answer = async (_, stream) =>
+        {
+            await SendAsync(stream, """data: {"choices":[{"text":"two words"}]}""");
+            await SendAsync(stream, $$$"""data: {"choices":[],"usage":{"completion_tokens":{{{count}}}}}""");
+        };
+        var report = await ReplayAsync(new Trace("one", [new TraceRequest(0, -1, 4, 5)])).WaitAsync(TimeSpan.FromSeconds(20));
+        Assert.Equal((isTaken ? 1 : 0, isTaken ? 0 : 1), (report.Completed, report.Aborted));
+        Assert.Equal(isTaken ? null : "the stream ended after 1 of 5 tokens", report.FirstError);
+    }
+
+    [Theory]
     [InlineData(404, """{"error":{"message":"no such model"}}""", "the server answered 404: {\"error\":{\"message\":\"no such model\"}}")]
     [InlineData(200, "data: {\"error\":{\"message\":\"lost\"}}\n\n", "the server sent an error: {\"error\":{\"message\":\"lost\"}}")]
     [InlineData(200, "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: [DONE]\n\n", "the stream ended after 1 of 5 tokens")]
     [InlineData(200, "", "the stream ended after 0 of 5 tokens")]
+    [InlineData(200, "data: {\"\\ud800\":1}\n\n", "Cannot read incomplete UTF-16 JSON text as string with missing low surrogate.")]
     public async Task What_goes_wrong_is_an_aborted_request_with_one_line(int status, string answer, string problem)
     {
         _status = status;
         _answer = (_, stream) => stream.WriteAsync(Encoding.UTF8.GetBytes(answer)).AsTask();
-        var report = await ReplayAsync(new Trace("one", [new TraceRequest(0, 0, 4, 5)]));
+        var report = await ReplayAsync(new Trace("one", [new TraceRequest(0, 0, 4, 5)])).WaitAsync(TimeSpan.FromSeconds(20));
         Assert.Equal((0, 1), (report.Completed, report.Aborted));
         Assert.Equal(problem, report.FirstError);
     }
@@ -107,6 +126,24 @@ public sealed class HttpReplayTests : IDisposable
     [Fact]
     public async Task The_base_model_is_the_first_that_the_server_lists() =>
         Assert.Equal("the-base", await HttpTarget.FindBaseModelAsync(_url, null, default));
+
+    [Fact]
+    public async Task A_target_that_throws_whatever_ends_the_request()
+    {
+        var options = new ReplayOptions { Window = new ReplayWindow(0, 100) };
+        var replayer = new Replayer(new Trace("one", [new TraceRequest(0, 0, 4, 5)]), options, AdapterSet.NameOf);
+        await replayer.RunAsync(new Refusing(), null, default).WaitAsync(TimeSpan.FromSeconds(20));
+        Assert.Equal((1, "not like this"), (ReplaySummaries.Of(replayer, options).Aborted, ReplaySummaries.Of(replayer, options).FirstError));
+    }
+
+    private sealed class Refusing : IReplayTarget
+    {
+        public void Send(ReplayRequest request) => throw new NotSupportedException("not like this");
+
+        public void Stop()
+        {
+        }
+    }
 
     private static async Task SendAsync(Stream stream, string line)
     {
