@@ -28,6 +28,9 @@ internal sealed class EngineReplay(SLoRAEngine engine, Trace trace, ReplayOption
     {
         var sized = options with { VocabularySize = engine.Info.Limits.VocabularySize };
         var environment = BenchEnvironment.Read(engine.Info.Backend, engine.Info.NativeBuild);
+
+        // First: it refuses a request that no pool of this size can serve.
+        var bound = Bound();
         var steps = new StepRecorder();
         var before = engine.GetStatistics();
         var replayer = new Replayer(trace, sized, AdapterName ?? AdapterSet.NameOf);
@@ -54,7 +57,7 @@ internal sealed class EngineReplay(SLoRAEngine engine, Trace trace, ReplayOption
             Results = ReplaySummaries.Of(replayer, sized),
             Engine = ReplaySummaries.Of(steps, before, after, engine.Info, replayer.Requests.Count(request => request is { Adapter: not null, FirstTokenAt: > 0 }), replayer.WallSeconds),
             Ceilings = Ceilings,
-            Bound = Bound(),
+            Bound = bound,
             Series = ReplaySummaries.SeriesOf(steps, replayer.Run, replayer.WallSeconds),
         };
     }

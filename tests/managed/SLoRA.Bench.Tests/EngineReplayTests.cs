@@ -1,6 +1,7 @@
 // Whole replays on the real native library and a tiny synthetic model; skipped where the library is not built.
 using System.Text.Json;
 using SLoRA.Bench.Adapters;
+using SLoRA.Bench.Bounds;
 using SLoRA.Bench.Models;
 using SLoRA.Bench.Replay;
 using SLoRA.Bench.Results;
@@ -108,6 +109,20 @@ public class EngineReplayTests
     }
 
     [Fact]
+    public async Task A_trace_that_does_not_fit_the_bound_s_pool_is_refused_before_it_is_replayed()
+    {
+        await using var engine = await LoadAsync();
+        var shape = ModelShape.Read(SyntheticModels.Open("tiny", ComputeDtype.Bf16).Path);
+        var tokens = engine.Info.TotalPages * engine.Info.TokensPerPage;
+        var trace = new Trace("one", [new TraceRequest(0, -1, 4, 4), new TraceRequest(0.1, -1, tokens, 100)]);
+        var seen = new List<ReplayProgress>();
+        var run = new EngineReplay(engine, trace, new ReplayOptions()) { Ceilings = new Ceilings(1e10, 1e9, [new MatmulCeiling(256, 1, 1e12)]), Shape = shape };
+        var error = await Assert.ThrowsAsync<ArgumentException>(() => run.RunAsync(new SynchronousProgress(seen), default));
+        Assert.Equal($"request 1 of the trace, {tokens} + 100 tokens with adapter -1, does not fit a pool of {engine.Info.TotalPages} pages", error.Message);
+        Assert.Equal((0, 0L), (seen.Count, engine.GetStatistics().Steps));
+    }
+
+    [Fact]
     public async Task The_report_is_json_with_its_schema_and_survives_a_round()
     {
         await using var engine = await LoadAsync();
@@ -136,6 +151,11 @@ public class EngineReplayTests
         }
 
         Assert.Equal(5, tokens);
+    }
+
+    private sealed class SynchronousProgress(List<ReplayProgress> reports) : IProgress<ReplayProgress>
+    {
+        public void Report(ReplayProgress value) => reports.Add(value);
     }
 
     private sealed class Recorder(List<LoadProgress> reports) : IProgress<LoadProgress>
