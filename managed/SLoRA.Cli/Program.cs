@@ -46,7 +46,7 @@ internal static class Program
             await Console.Error.WriteLineAsync("Run 'slora doctor' for the paths that were tried.").ConfigureAwait(false);
             return Failed;
         }
-        catch (Exception error) when (error is SLoRAException or ArgumentException or IOException or Microsoft.Extensions.Options.OptionsValidationException)
+        catch (Exception error) when (error is SLoRAException or ArgumentException or IOException or UnauthorizedAccessException or TimeoutException or Microsoft.Extensions.Options.OptionsValidationException)
         {
             await Console.Error.WriteLineAsync($"slora: {error.Message}").ConfigureAwait(false);
             return Failed;

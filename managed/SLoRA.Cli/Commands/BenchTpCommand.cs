@@ -4,6 +4,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using SLoRA.Cli.Bench.TensorParallel;
+using SLoRA.Cli.Commands.Bench;
 using SLoRA.Cli.Display;
 using Spectre.Console;
 
@@ -28,6 +29,7 @@ internal static class BenchTpCommand
         };
         command.SetAction(parsed =>
         {
+            OutputFile.Check(parsed.GetValue(json), "--json");
             var activationBytes = parsed.GetValue(cuda) ? 2 : 4;
             var backend = parsed.GetValue(cuda) ? ComputeBackend.Cuda : ComputeBackend.Host;
             List<TrafficRow> traffic = parsed.GetValue(predictOnly)

@@ -32,6 +32,7 @@ internal static class BenchCommand
 
     private static async Task<int> RunAsync(ParseResult parsed, BenchEngineArguments engine, TraceArguments traces, ReplayArguments replay, CancellationToken ct)
     {
+        replay.CheckFiles(parsed);
         var trace = traces.Read(parsed);
         var report = replay.Server(parsed) is { } server
             ? await RunAgainstServerAsync(server, trace, replay.Read(parsed), replay.AdapterNames(parsed), ct).ConfigureAwait(false)

@@ -26,6 +26,7 @@ internal static class ColdCommand
         engine.AddTo(command);
         command.SetAction(async (parsed, ct) =>
         {
+            OutputFile.Check(parsed.GetValue(json), "--json");
             var set = new AdapterSet("cold", parsed.GetValue(count) + 1, [parsed.GetValue(rank)], engine.Modules(parsed));
             var report = await RunAsync(engine.Read(parsed, LongestTokens), set, parsed.GetValue(others), parsed.GetValue(prompt), ct).ConfigureAwait(false);
             Print(report);

@@ -82,6 +82,13 @@ internal sealed class ReplayArguments
         };
     }
 
+    /// Throws where the report could not be written.
+    public void CheckFiles(ParseResult parsed)
+    {
+        OutputFile.Check(parsed.GetValue(_json), "--json");
+        OutputFile.Check(parsed.GetValue(_html), "--html");
+    }
+
     public void Write(ParseResult parsed, ReplayReport report)
     {
         if (parsed.GetValue(_json) is { } path)

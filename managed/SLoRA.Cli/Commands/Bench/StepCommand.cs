@@ -29,6 +29,7 @@ internal static class StepCommand
         engine.AddTo(command);
         command.SetAction((parsed, _) => Task.Run(() =>
         {
+            OutputFile.Check(parsed.GetValue(json), "--json");
             var options = engine.Read(parsed, 1);
             var tokens = parsed.GetValue(prefill) ?? (Ceilings.IsCuda(options.Native) ? "2048,8192" : "256,1024");
             var report = Measure(options, parsed.GetValue(sets)!.Split(','), Numbers(parsed.GetValue(batches)!, "--batches"), Numbers(tokens, "--prefill"), parsed.GetValue(context));

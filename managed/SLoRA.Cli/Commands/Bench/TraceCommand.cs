@@ -12,7 +12,11 @@ internal static class TraceCommand
         var output = new Option<string>("--out") { Description = "File to write.", Required = true };
         var command = new Command("trace", "Writes a trace as JSON Lines.") { output };
         traces.AddTo(command);
-        command.SetAction(parsed => Run(traces.Read(parsed), parsed.GetValue(output)!));
+        command.SetAction(parsed =>
+        {
+            OutputFile.Check(parsed.GetValue(output), "--out");
+            return Run(traces.Read(parsed), parsed.GetValue(output)!);
+        });
         return command;
     }
 

@@ -1,0 +1,45 @@
+// slora bench as a process: what is wrong is said in one line before anything is loaded, and nothing is left behind.
+using System.Diagnostics;
+
+namespace SLoRA.Integration.Tests;
+
+public sealed class BenchCommandTests : IDisposable
+{
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("slora-bench-test-");
+
+    public void Dispose() => _folder.Delete(recursive: true);
+
+    [Theory]
+    [InlineData("--json")]
+    [InlineData("--html")]
+    [InlineData("--json", "step")]
+    [InlineData("--json", "cold")]
+    [InlineData("--json", "tp")]
+    [InlineData("--out", "trace")]
+    public async Task A_file_that_cannot_be_written_is_named_before_anything_is_measured(string option, params string[] command)
+    {
+        string[] engine = command is ["trace" or "tp"] ? [] : ["--synthetic", "tiny"];
+        var missing = Path.Combine(_folder.FullName, "nowhere", "x.json");
+        foreach (var (path, problem) in new[] { (_folder.FullName, "which is a folder; a file is needed"), (missing, "whose folder does not exist") })
+        {
+            var (code, output, error) = await RunAsync(["bench", .. command, .. engine, option, path]);
+            Assert.Equal((1, string.Empty, $"slora: {option} is '{path}', {problem}"), (code, output, error.TrimEnd()));
+        }
+
+        Assert.Empty(_folder.GetFileSystemInfos());
+    }
+
+    // The folder of temporary files is the test's own: what a command leaves is seen.
+    private async Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "slora.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment["SLORA_NATIVE_LIBRARY"] = TestHost.NativeLibrary;
+        start.Environment["TMPDIR"] = _folder.FullName;
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
+        using var process = Process.Start(start)!;
+        var output = process.StandardOutput.ReadToEndAsync();
+        var error = process.StandardError.ReadToEndAsync();
+        await process.WaitForExitAsync();
+        return (process.ExitCode, await output, await error);
+    }
+}
