@@ -10,6 +10,16 @@ public sealed class BenchCommandTests : IDisposable
     public void Dispose() => _folder.Delete(recursive: true);
 
     [Theory]
+    [InlineData("--batches has '0'; it must be numbers of at least 1", "step", "--synthetic", "tiny", "--batches", "0")]
+    [InlineData("--set is '8,x'; it must be S1, S2, S4 or lora_ranks such as 64,32,16,8", "--synthetic", "tiny", "--set", "8,x")]
+    public async Task A_wrong_value_is_refused_in_one_line_with_its_limit(string message, params string[] arguments)
+    {
+        var (code, output, error) = await RunAsync(["bench", .. arguments]);
+        Assert.Equal((1, string.Empty, $"slora: {message}"), (code, output, error.TrimEnd()));
+        Assert.Empty(_folder.GetFileSystemInfos());
+    }
+
+    [Theory]
     [InlineData("--json")]
     [InlineData("--html")]
     [InlineData("--json", "step")]

@@ -44,10 +44,10 @@ internal static class BenchCommand
 
     private static async Task<ReplayReport> RunEngineAsync(ParseResult parsed, BenchEngineArguments arguments, Trace trace, ReplayArguments replay, CancellationToken ct)
     {
-        var options = arguments.Read(parsed, trace.LongestTokens);
-        var set = arguments.Set(parsed, trace.NumAdapters);
         try
         {
+            var options = arguments.Read(parsed, trace.LongestTokens);
+            var set = arguments.Set(parsed, trace.NumAdapters);
             var shape = ModelShape.Read(options.Model.Path);
             var ceilings = replay.WantsBound(parsed) ? Ceilings.Measure(shape, options.Native, options.Model.Dtype) : null;
             var loading = Stopwatch.StartNew();

@@ -28,7 +28,7 @@ internal static class ColdCommand
         {
             OutputFile.Check(parsed.GetValue(json), "--json");
             var set = new AdapterSet("cold", parsed.GetValue(count) + 1, [parsed.GetValue(rank)], engine.Modules(parsed));
-            var report = await RunAsync(engine.Read(parsed, LongestTokens), set, parsed.GetValue(others), parsed.GetValue(prompt), ct).ConfigureAwait(false);
+            var report = await RunAsync(() => engine.Read(parsed, LongestTokens), set, parsed.GetValue(others), parsed.GetValue(prompt), ct).ConfigureAwait(false);
             Print(report);
             if (parsed.GetValue(json) is { } path)
             {
@@ -40,7 +40,7 @@ internal static class ColdCommand
         return command;
     }
 
-    private static async Task<ColdReport> RunAsync(SLoRAOptions options, AdapterSet set, int others, int promptTokens, CancellationToken ct)
+    private static async Task<ColdReport> RunAsync(Func<SLoRAOptions> engineOptions, AdapterSet set, int others, int promptTokens, CancellationToken ct)
     {
         Require(set.Count >= 2, "--count", set.Count - 1, "at least 1");
         Require(others is >= 0 and <= 1024, "--others", others, "in [0, 1024]");
@@ -48,6 +48,7 @@ internal static class ColdCommand
         set.Validate();
         try
         {
+            var options = engineOptions();
             var ceilings = Ceilings.Measure(ModelShape.Read(options.Model.Path), options.Native, options.Model.Dtype);
             var engine = await LoadDisplay.RunAsync(progress => SLoRAEngine.LoadAsync(options, progress, null, ct)).ConfigureAwait(false);
             await using (engine.ConfigureAwait(false))

@@ -30,16 +30,23 @@ internal static class StepCommand
         command.SetAction((parsed, _) => Task.Run(() =>
         {
             OutputFile.Check(parsed.GetValue(json), "--json");
-            var options = engine.Read(parsed, 1);
-            var tokens = parsed.GetValue(prefill) ?? (Ceilings.IsCuda(options.Native) ? "2048,8192" : "256,1024");
-            var report = Measure(options, parsed.GetValue(sets)!.Split(','), Numbers(parsed.GetValue(batches)!, "--batches"), Numbers(tokens, "--prefill"), parsed.GetValue(context));
-            Print(report);
-            if (parsed.GetValue(json) is { } path)
+            try
             {
-                BenchFiles.Write(report, path);
-            }
+                var options = engine.Read(parsed, 1);
+                var tokens = parsed.GetValue(prefill) ?? (Ceilings.IsCuda(options.Native) ? "2048,8192" : "256,1024");
+                var report = Measure(options, parsed.GetValue(sets)!.Split(','), Numbers(parsed.GetValue(batches)!, "--batches"), Numbers(tokens, "--prefill"), parsed.GetValue(context));
+                Print(report);
+                if (parsed.GetValue(json) is { } path)
+                {
+                    BenchFiles.Write(report, path);
+                }
 
-            return 0;
+                return 0;
+            }
+            finally
+            {
+                SyntheticModels.CleanUp();
+            }
         }));
         return command;
     }
@@ -55,32 +62,25 @@ internal static class StepCommand
             throw new ArgumentException($"--context is {context}; it must be at least 64");
         }
 
-        try
+        var shape = ModelShape.Read(options.Model.Path);
+        var ceilings = Ceilings.Measure(shape, options.Native, options.Model.Dtype, prefill.Length > 0 ? prefill : null);
+        options.Scheduler.MaxSequences = Math.Max(batches.Max(), PrefillAdapters);
+        options.Scheduler.MaxBatchTokens = Math.Max(prefill.DefaultIfEmpty().Max(), Math.Max(2048, context));
+        options.Memory.MaxContext = Math.Max(prefill.DefaultIfEmpty().Max(), context) + 64;
+        var (engine, info) = EngineLoader.LoadBare(options, null, default);
+        using var owned = engine;
+        var elementBytes = options.Model.Dtype == ComputeDtype.F32 ? sizeof(float) : sizeof(short);
+        using var bench = new StepBench(engine, shape, info.WeightBytes, elementBytes, ceilings) { Context = context };
+        return new StepReport
         {
-            var shape = ModelShape.Read(options.Model.Path);
-            var ceilings = Ceilings.Measure(shape, options.Native, options.Model.Dtype, prefill.Length > 0 ? prefill : null);
-            options.Scheduler.MaxSequences = Math.Max(batches.Max(), PrefillAdapters);
-            options.Scheduler.MaxBatchTokens = Math.Max(prefill.DefaultIfEmpty().Max(), Math.Max(2048, context));
-            options.Memory.MaxContext = Math.Max(prefill.DefaultIfEmpty().Max(), context) + 64;
-            var (engine, info) = EngineLoader.LoadBare(options, null, default);
-            using var owned = engine;
-            var elementBytes = options.Model.Dtype == ComputeDtype.F32 ? sizeof(float) : sizeof(short);
-            using var bench = new StepBench(engine, shape, info.WeightBytes, elementBytes, ceilings) { Context = context };
-            return new StepReport
-            {
-                Environment = BenchEnvironment.Read(info.Backend, info.NativeBuild),
-                Model = info.ModelName,
-                Dtype = info.ComputeDtype,
-                Context = context,
-                Ceilings = ceilings,
-                Decode = [.. sets.SelectMany(set => MeasureSet(bench, set, batches))],
-                Prefill = [.. MeasurePrefill(bench, prefill)],
-            };
-        }
-        finally
-        {
-            SyntheticModels.CleanUp();
-        }
+            Environment = BenchEnvironment.Read(info.Backend, info.NativeBuild),
+            Model = info.ModelName,
+            Dtype = info.ComputeDtype,
+            Context = context,
+            Ceilings = ceilings,
+            Decode = [.. sets.SelectMany(set => MeasureSet(bench, set, batches))],
+            Prefill = [.. MeasurePrefill(bench, prefill)],
+        };
     }
 
     private static IEnumerable<DecodeStep> MeasureSet(StepBench bench, string set, int[] batches)
