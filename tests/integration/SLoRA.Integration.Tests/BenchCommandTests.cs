@@ -12,6 +12,8 @@ public sealed class BenchCommandTests : IDisposable
     [Theory]
     [InlineData("--batches has '0'; it must be numbers of at least 1", "step", "--synthetic", "tiny", "--batches", "0")]
     [InlineData("--set is '8,x'; it must be S1, S2, S4 or lora_ranks such as 64,32,16,8", "--synthetic", "tiny", "--set", "8,x")]
+    [InlineData("--others is -1; it must be in [0, 511]: below --max-sequences, 512", "cold", "--synthetic", "tiny", "--others", "-1")]
+    [InlineData("--others is 8; it must be in [0, 7]: below --max-sequences, 8", "cold", "--synthetic", "tiny", "--others", "8", "--max-sequences", "8")]
     public async Task A_wrong_value_is_refused_in_one_line_with_its_limit(string message, params string[] arguments)
     {
         var (code, output, error) = await RunAsync(["bench", .. arguments]);

@@ -43,12 +43,13 @@ internal static class ColdCommand
     private static async Task<ColdReport> RunAsync(Func<SLoRAOptions> engineOptions, AdapterSet set, int others, int promptTokens, CancellationToken ct)
     {
         Require(set.Count >= 2, "--count", set.Count - 1, "at least 1");
-        Require(others is >= 0 and <= 1024, "--others", others, "in [0, 1024]");
         Require(promptTokens is >= 1 and <= LongestTokens / 2, "--prompt-tokens", promptTokens, $"in [1, {LongestTokens / 2}]");
         set.Validate();
         try
         {
             var options = engineOptions();
+            var sequences = options.Scheduler.MaxSequences;
+            Require(others >= 0 && others < sequences, "--others", others, $"in [0, {sequences - 1}]: below --max-sequences, {sequences}");
             var ceilings = Ceilings.Measure(ModelShape.Read(options.Model.Path), options.Native, options.Model.Dtype);
             var engine = await LoadDisplay.RunAsync(progress => SLoRAEngine.LoadAsync(options, progress, null, ct)).ConfigureAwait(false);
             await using (engine.ConfigureAwait(false))
