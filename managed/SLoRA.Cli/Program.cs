@@ -23,12 +23,15 @@ internal static class Program
         {
             var command = parsed.CommandResult.Command;
             var message = string.Join(' ', parsed.Errors[0].Message.Split((char[])['\n', '\t', '\r'], StringSplitOptions.RemoveEmptyEntries));
-            await Console.Error.WriteLineAsync($"slora: {message} See '{(command is RootCommand ? "slora" : $"slora {command.Name}")} --help'.").ConfigureAwait(false);
+            await Console.Error.WriteLineAsync($"slora: {message} See '{PathOf(command)} --help'.").ConfigureAwait(false);
             return WrongArguments;
         }
 
         return await RunAsync(parsed).ConfigureAwait(false);
     }
+
+    private static string PathOf(Command command) =>
+        command is RootCommand ? "slora" : $"{command.Parents.OfType<Command>().Select(PathOf).FirstOrDefault("slora")} {command.Name}";
 
     private static async Task<int> RunAsync(ParseResult parsed)
     {

@@ -27,9 +27,9 @@ internal sealed record AdapterSet(string Name, int Count, IReadOnlyList<int> Lor
     /// Throws with the value and the limit.
     public void Validate()
     {
-        if (Count is < 0 or > 10_000_000)
+        if (Count is < 0 or > SyntheticAdapters.MaxCount)
         {
-            throw new ArgumentException($"the number of adapters is {Count}; it must be in [0, 10000000]");
+            throw new ArgumentException($"the number of adapters is {Count}; it must be in [0, {SyntheticAdapters.MaxCount}]");
         }
 
         if (LoraRanks.Count == 0 || LoraRanks.Any(rank => rank is < 1 or > 4096))

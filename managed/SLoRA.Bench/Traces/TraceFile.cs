@@ -82,8 +82,9 @@ internal static class TraceFile
                 ReadWhole(document.RootElement, "prompt_tokens", 1, MaxTokens, place),
                 ReadWhole(document.RootElement, "output_tokens", 1, MaxTokens, place));
         }
-        catch (JsonException)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
+            // The latter: an escape that is half a character.
             throw new TraceException($"{place}: not JSON: {Shorten(line)}");
         }
     }

@@ -26,9 +26,12 @@ internal sealed class EngineArguments
     private readonly Option<int> _tpLimit = new("--tp-limit") { Description = "Seconds after which a rank that does not answer counts as lost.", DefaultValueFactory = _ => 30 };
     private readonly SecretArgument _secret = new();
 
-    /// `requiresModel` false: another option may name the model instead.
-    public EngineArguments(bool requiresModel = true)
+    private readonly bool _hasAdapters;
+
+    /// `requiresModel` false: another option may name the model instead. `hasAdapters` false: no adapter is read from files.
+    public EngineArguments(bool requiresModel = true, bool hasAdapters = true)
     {
+        _hasAdapters = hasAdapters;
         _model.Required = requiresModel;
         _loraSharding.AcceptOnlyFromAmong("aligned", "full");
         _record.AcceptOnlyFromAmong("auto", "off", "on-use", "at-start");
@@ -38,12 +41,17 @@ internal sealed class EngineArguments
 
     public void AddTo(Command command)
     {
-        foreach (var option in new Option[] { _model, _adapters, _dtype, _backend, _threads, _poolBytes, _maxBatchTokens, _maxSequences, _record, _maxRecordings, _recordingBytes, _strict, _tp, _loraSharding, _tpDevices, _tpListen, _joinLimit, _tpLimit })
+        foreach (var option in new Option[] { _model, _dtype, _backend, _threads, _poolBytes, _maxBatchTokens, _maxSequences, _record, _maxRecordings, _recordingBytes, _tp, _loraSharding, _tpDevices, _tpListen, _joinLimit, _tpLimit })
         {
             command.Options.Add(option);
         }
 
         _secret.AddTo(command);
+        if (_hasAdapters)
+        {
+            command.Options.Add(_adapters);
+            command.Options.Add(_strict);
+        }
     }
 
     public string? AdaptersFolder(ParseResult parsed) => parsed.GetValue(_adapters);

@@ -1,5 +1,7 @@
 // All options of an engine: one section "SLoRA" of configuration, or filled in by code.
 using System.ComponentModel.DataAnnotations;
+using System.Globalization;
+using System.Reflection;
 
 namespace SLoRA;
 
@@ -85,6 +87,27 @@ public sealed class SLoRAOptions
     {
         var results = new List<ValidationResult>();
         Validator.TryValidateObject(part, new ValidationContext(part), results, validateAllProperties: true);
-        problems.AddRange(results.Select(result => $"{section}.{result.MemberNames.FirstOrDefault()}: {result.ErrorMessage}"));
+        problems.AddRange(results.Select(result => Describe(section, part, result)));
     }
+
+    // The annotations' own messages lack the value.
+    [System.Diagnostics.CodeAnalysis.UnconditionalSuppressMessage("Trimming", "IL2075", Justification = "The option classes are referenced here, and their members are simple properties with annotations.")]
+    private static string Describe(string section, object part, ValidationResult result)
+    {
+        var name = result.MemberNames.FirstOrDefault();
+        if (name is null || part.GetType().GetProperty(name) is not { } property)
+        {
+            return $"{section}: {result.ErrorMessage}";
+        }
+
+        var value = property.GetValue(part);
+        return property.GetCustomAttribute<RangeAttribute>() is { } range ? string.Create(CultureInfo.InvariantCulture, $"{section}.{name} is {value}; it must be {LimitsOf(range)}")
+            : property.GetCustomAttribute<EnumDataTypeAttribute>() is { } named ? $"{section}.{name} is {value}; it must be one of {string.Join(", ", Enum.GetNames(named.EnumType))}"
+            : $"{section}.{name}: {result.ErrorMessage}";
+    }
+
+    // An end that only the type sets is none.
+    private static string LimitsOf(RangeAttribute range) => Convert.ToDouble(range.Maximum, CultureInfo.InvariantCulture) >= int.MaxValue
+        ? string.Create(CultureInfo.InvariantCulture, $"at least {range.Minimum}")
+        : string.Create(CultureInfo.InvariantCulture, $"in [{range.Minimum}, {range.Maximum}]");
 }

@@ -10,6 +10,16 @@ public sealed class BenchCommandTests : IDisposable
     public void Dispose() => _folder.Delete(recursive: true);
 
     [Theory]
+    [InlineData("--limit-seconds is -5; it must be 0 (all) or more", "trace", "--out", "/dev/null", "--limit-seconds", "-5")]
+    [InlineData("--limit-requests is -3; it must be 0 (all) or more", "trace", "--out", "/dev/null", "--limit-requests", "-3")]
+    [InlineData("Scheduler.MaxSequences is -4; it must be in [0, 65536]", "--synthetic", "tiny", "--max-sequences", "-4")]
+    [InlineData("Scheduler.MaxSequences is 65537; it must be in [0, 65536]", "--synthetic", "tiny", "--max-sequences", "65537")]
+    [InlineData("--max-context is -9; it must be 1 or more", "--synthetic", "tiny", "--max-context", "-9")]
+    [InlineData("--num-adapters is 3; it must be in [10, 1000000]: the trace names adapters below 10", "--synthetic", "tiny", "--adapters-in-trace", "10", "--num-adapters", "3", "--seconds", "10")]
+    [InlineData("--num-adapters is 1000001; it must be in [10, 1000000]: the trace names adapters below 10", "--synthetic", "tiny", "--adapters-in-trace", "10", "--num-adapters", "1000001", "--seconds", "10")]
+    [InlineData("Native.NumThreads is 300; it must be in [0, 256]", "--synthetic", "tiny", "--threads", "300")]
+    [InlineData("Memory.PoolBytes is -1; it must be at least 0", "cold", "--synthetic", "tiny", "--pool-bytes", "-1")]
+    [InlineData("--batches is ''; it must be numbers of at least 1 such as 1,8,32", "step", "--synthetic", "tiny", "--batches", "")]
     [InlineData("--batches has '0'; it must be numbers of at least 1", "step", "--synthetic", "tiny", "--batches", "0")]
     [InlineData("--set is '8,x'; it must be S1, S2, S4 or lora_ranks such as 64,32,16,8", "--synthetic", "tiny", "--set", "8,x")]
     [InlineData("--others is -1; it must be in [0, 511]: below --max-sequences, 512", "cold", "--synthetic", "tiny", "--others", "-1")]
@@ -19,6 +29,17 @@ public sealed class BenchCommandTests : IDisposable
         var (code, output, error) = await RunAsync(["bench", .. arguments]);
         Assert.Equal((1, string.Empty, $"slora: {message}"), (code, output, error.TrimEnd()));
         Assert.Empty(_folder.GetFileSystemInfos());
+    }
+
+    [Theory]
+    [InlineData("--adapters", "cold")]
+    [InlineData("--adapters", "step")]
+    public async Task An_option_that_a_command_has_no_use_for_is_none_of_its_own(string option, string command)
+    {
+        var (code, _, error) = await RunAsync("bench", command, "--synthetic", "tiny", option, _folder.FullName);
+        Assert.Equal(2, code);
+        Assert.Contains(option, error, StringComparison.Ordinal);
+        Assert.EndsWith($"See 'slora bench {command} --help'.", error.TrimEnd(), StringComparison.Ordinal);
     }
 
     [Theory]

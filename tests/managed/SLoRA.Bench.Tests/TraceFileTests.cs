@@ -1,4 +1,5 @@
 // Reading traces: what is good comes back, what is bad is named by line, value and limit.
+using SLoRA.Bench.Adapters;
 using SLoRA.Bench.Traces;
 
 namespace SLoRA.Bench.Tests;
@@ -30,6 +31,7 @@ public sealed class TraceFileTests : IDisposable
     [InlineData("""{"t": 1, "adapter": 1, "prompt_tokens": 4, "output_tokens": 1048577}""", "output_tokens is 1048577; it must be a whole number in [1, 1048576]")]
     [InlineData("""{"t": 1, "adapter": 1, "prompt_tokens": 4}""", "output_tokens is missing")]
     [InlineData("""{"t": 1, """, "not JSON: {\"t\": 1, ")]
+    [InlineData("""{"\ud800": 1}""", "not JSON: {\"\\ud800\": 1}")]
     [InlineData("[1]", "an object is needed, this is [1]")]
     public void A_bad_line_is_named(string line, string problem)
     {
@@ -53,6 +55,10 @@ public sealed class TraceFileTests : IDisposable
     [InlineData(5, 10, 10, 1, double.NaN, "cv is NaN; it must be in (0, 1000]")]
     public void A_bad_specification_is_refused(int adapters, double rate, double seconds, double alpha, double cv, string problem) =>
         Assert.StartsWith(problem, Assert.Throws<TraceException>(() => TraceGenerator.Generate(new TraceSpec(adapters, rate, seconds, alpha, cv))).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void A_set_has_no_more_adapters_than_an_engine_takes() => Assert.Equal(
+        "the number of adapters is 1000001; it must be in [0, 1000000]", Assert.Throws<ArgumentException>(new AdapterSet("S1", 1_000_001, [8]).Validate).Message);
 
     [Fact]
     public void A_limit_keeps_the_beginning()

@@ -39,7 +39,7 @@ public class HostingTests
         };
         using var host = Build(new FakeNativeEngine(), configuration: configuration);
         var error = await Assert.ThrowsAsync<OptionsValidationException>(() => host.StartAsync());
-        foreach (var message in new[] { "Model.Path: a folder with the model is needed", "Memory.PageTokens is 24; it must be a power of two", "MaxQueue", "NumThreads" })
+        foreach (var message in new[] { "Model.Path: a folder with the model is needed", "Memory.PageTokens is 24; it must be a power of two", "Scheduler.MaxQueue is 0; it must be in [1, 1000000]", "Native.NumThreads is -3; it must be in [0, 256]" })
         {
             Assert.Contains(message, error.Message, StringComparison.Ordinal);
         }

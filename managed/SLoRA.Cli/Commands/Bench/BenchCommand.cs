@@ -47,7 +47,7 @@ internal static class BenchCommand
         try
         {
             var options = arguments.Read(parsed, trace.LongestTokens);
-            var set = arguments.Set(parsed, trace.NumAdapters);
+            var set = arguments.Set(parsed, trace);
             var shape = ModelShape.Read(options.Model.Path);
             var ceilings = replay.WantsBound(parsed) ? Ceilings.Measure(shape, options.Native, options.Model.Dtype) : null;
             var loading = Stopwatch.StartNew();

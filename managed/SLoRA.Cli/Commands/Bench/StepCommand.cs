@@ -34,7 +34,7 @@ internal static class StepCommand
             {
                 var options = engine.Read(parsed, 1);
                 var tokens = parsed.GetValue(prefill) ?? (Ceilings.IsCuda(options.Native) ? "2048,8192" : "256,1024");
-                var report = Measure(options, parsed.GetValue(sets)!.Split(','), Numbers(parsed.GetValue(batches)!, "--batches"), Numbers(tokens, "--prefill"), parsed.GetValue(context));
+                var report = Measure(options, parsed.GetValue(sets)!.Split(','), Batches(parsed.GetValue(batches)!), Numbers(tokens, "--prefill"), parsed.GetValue(context));
                 Print(report);
                 if (parsed.GetValue(json) is { } path)
                 {
@@ -50,6 +50,9 @@ internal static class StepCommand
         }));
         return command;
     }
+
+    private static int[] Batches(string text) =>
+        Numbers(text, "--batches") is { Length: > 0 } batches ? batches : throw new ArgumentException($"--batches is '{text}'; it must be numbers of at least 1 such as 1,8,32");
 
     private static int[] Numbers(string text, string option) =>
         [.. text.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= 1 ? number : throw new ArgumentException($"{option} has '{part}'; it must be numbers of at least 1"))];

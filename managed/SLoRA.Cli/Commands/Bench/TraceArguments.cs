@@ -1,5 +1,6 @@
 // The trace of a measurement: by name, by file, or made from a rate and its like.
 using System.CommandLine;
+using System.Globalization;
 using SLoRA.Bench.Traces;
 
 namespace SLoRA.Cli.Commands.Bench;
@@ -27,8 +28,19 @@ internal sealed class TraceArguments
 
     public Trace Read(ParseResult parsed)
     {
+        var (seconds, requests) = (parsed.GetValue(_limitSeconds), parsed.GetValue(_limitRequests));
+        if (!(seconds >= 0))
+        {
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--limit-seconds is {seconds}; it must be 0 (all) or more"));
+        }
+
+        if (requests < 0)
+        {
+            throw new ArgumentException($"--limit-requests is {requests}; it must be 0 (all) or more");
+        }
+
         var trace = parsed.GetValue(_trace) is { } named ? NamedTraces.Open(named) : TraceGenerator.Generate(ReadSpec(parsed));
-        var limited = trace.Limit(parsed.GetValue(_limitSeconds), parsed.GetValue(_limitRequests));
+        var limited = trace.Limit(seconds, requests);
         return limited.Requests.Count > 0 ? limited : throw new ArgumentException("no request of the trace is within --limit-seconds and --limit-requests");
     }
 
