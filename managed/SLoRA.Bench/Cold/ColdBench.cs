@@ -27,7 +27,7 @@ internal sealed class ColdBench(SLoRAEngine engine, AdapterSet set, Ceilings cei
     public int Others { get; init; } = 8;
 
     /// The first adapter of the set is the warm one; each other serves once.
-    public async Task<ColdReport> RunAsync(CancellationToken ct)
+    public async Task<ColdReport> RunAsync(IProgress<PartProgress>? progress, CancellationToken ct)
     {
         var environment = BenchEnvironment.Read(engine.Info.Backend, engine.Info.NativeBuild);
         var others = Enumerable.Range(0, Others).Select(_ => new Neighbour(engine, () => Request(null, engine.Info.Limits.MaxContextTokens - PromptTokens))).ToArray();
@@ -38,7 +38,7 @@ internal sealed class ColdBench(SLoRAEngine engine, AdapterSet set, Ceilings cei
                 await other.StartAsync().ConfigureAwait(false);
             }
 
-            return await MeasureAsync(environment, others, ct).ConfigureAwait(false);
+            return await MeasureAsync(environment, others, progress, ct).ConfigureAwait(false);
         }
         finally
         {
@@ -49,7 +49,7 @@ internal sealed class ColdBench(SLoRAEngine engine, AdapterSet set, Ceilings cei
         }
     }
 
-    private async Task<ColdReport> MeasureAsync(BenchEnvironment environment, Neighbour[] others, CancellationToken ct)
+    private async Task<ColdReport> MeasureAsync(BenchEnvironment environment, Neighbour[] others, IProgress<PartProgress>? progress, CancellationToken ct)
     {
         // Makes the first adapter resident, and every kernel and graph of these steps known.
         for (var i = 0; i < 3; i++)
@@ -63,6 +63,7 @@ internal sealed class ColdBench(SLoRAEngine engine, AdapterSet set, Ceilings cei
         {
             warm.Add(await FirstTokenAsync(AdapterSet.NameOf(0), ct).ConfigureAwait(false));
             cold.Add(await FirstTokenAsync(AdapterSet.NameOf(i), ct).ConfigureAwait(false));
+            progress?.Report(new PartProgress("cold adapters", i, set.Count - 1));
         }
 
         return new ColdReport

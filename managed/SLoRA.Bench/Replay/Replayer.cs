@@ -31,7 +31,7 @@ internal sealed class Replayer(Trace trace, ReplayOptions options, Func<int, str
         {
             var left = Math.Min(s_progressInterval.TotalSeconds, Math.Max(0.001, stopAt - _run.Seconds));
             await Task.WhenAny(_run.AllEnded, Task.Delay(TimeSpan.FromSeconds(left), CancellationToken.None)).ConfigureAwait(false);
-            Report(progress);
+            Report(progress, stopAt);
         }
 
         WallSeconds = Math.Min(_run.Seconds, stopAt);
@@ -43,7 +43,7 @@ internal sealed class Replayer(Trace trace, ReplayOptions options, Func<int, str
             await _run.AllEnded.ConfigureAwait(false);
         }
 
-        Report(progress);
+        Report(progress, stopAt);
         ct.ThrowIfCancellationRequested();
     }
 
@@ -97,6 +97,6 @@ internal sealed class Replayer(Trace trace, ReplayOptions options, Func<int, str
         return false;
     }
 
-    private void Report(IProgress<ReplayProgress>? progress) =>
-        progress?.Report(new ReplayProgress(Volatile.Read(ref _sent), _run.Ended, Requests.Count, _run.Seconds, _run.Tokens));
+    private void Report(IProgress<ReplayProgress>? progress, double stopAt) =>
+        progress?.Report(new ReplayProgress(Volatile.Read(ref _sent), _run.Ended, Requests.Count, _run.Seconds, _run.Tokens) { StopSeconds = stopAt });
 }

@@ -12,16 +12,16 @@ internal static class ReplayDisplay
     {
         if (Console.IsErrorRedirected)
         {
-            return await replay(new LineProgress()).ConfigureAwait(false);
+            return await replay(new ReplayLines(Console.Error)).ConfigureAwait(false);
         }
 
         var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
         var bars = console.Progress().AutoClear(true).Columns(
             new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn());
-        return await bars.StartAsync(context => replay(new BarProgress(context.AddTask(Markup.Escape(trace.Name), maxValue: trace.Requests.Count)))).ConfigureAwait(false);
+        return await bars.StartAsync(context => replay(new BarProgress(context.AddTask(Markup.Escape(trace.Name), maxValue: 1)))).ConfigureAwait(false);
     }
 
-    private static string Describe(in ReplayProgress value) =>
+    internal static string Describe(in ReplayProgress value) =>
         $"{value.Seconds:F0} s: {value.Ended} of {value.Total} requests done, {value.Sent - value.Ended} in work, {value.OutputTokens / Math.Max(value.Seconds, 1e-3):F0} tokens/s";
 
     private sealed class BarProgress(ProgressTask task) : IProgress<ReplayProgress>
@@ -29,24 +29,24 @@ internal static class ReplayDisplay
         public void Report(ReplayProgress value)
         {
             task.Description = Describe(value);
-            task.Value = value.Ended;
+            task.Value = value.Share;
         }
     }
+}
 
-    private sealed class LineProgress : IProgress<ReplayProgress>
+internal sealed class ReplayLines(TextWriter output) : IProgress<ReplayProgress>
+{
+    private const double Interval = 10;
+
+    private double _next = Interval;
+
+    public void Report(ReplayProgress value)
     {
-        private const double Interval = 10;
-
-        private double _next = Interval;
-
-        public void Report(ReplayProgress value)
+        if (value.Seconds >= _next)
         {
-            if (value.Seconds >= _next)
-            {
-                _next = value.Seconds + Interval;
-                var left = value.Ended == 0 ? "" : $", about {value.Seconds / value.Ended * (value.Total - value.Ended):F0} s left";
-                Console.Error.WriteLine(Describe(value) + left);
-            }
+            _next = value.Seconds + Interval;
+            var left = value.SecondsLeft is { } seconds ? $", about {seconds:F0} s left" : "";
+            output.WriteLine(ReplayDisplay.Describe(value) + left);
         }
     }
 }

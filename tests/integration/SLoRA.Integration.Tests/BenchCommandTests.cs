@@ -62,6 +62,18 @@ public sealed class BenchCommandTests : IDisposable
         Assert.Empty(_folder.GetFileSystemInfos());
     }
 
+    [Fact]
+    public async Task What_is_measured_says_how_far_it_is_and_is_written_where_it_was_asked_for()
+    {
+        Assert.SkipUnless(File.Exists(TestHost.NativeLibrary), $"the native library is not built: {TestHost.NativeLibrary}");
+        var path = Path.Combine(_folder.FullName, "cold.json");
+        var (code, output, error) = await RunAsync("bench", "cold", "--synthetic", "tiny", "--threads", "1", "--count", "2", "--others", "1", "--pool-bytes", "20000000", "--json", path);
+        Assert.True(code == 0, error);
+        Assert.Contains("first token, cold", output, StringComparison.Ordinal);
+        Assert.Contains("2 of 2 cold adapters", error, StringComparison.Ordinal);
+        Assert.Equal([path], _folder.GetFileSystemInfos().Select(file => file.FullName));
+    }
+
     // The folder of temporary files is the test's own: what a command leaves is seen.
     private async Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments)
     {

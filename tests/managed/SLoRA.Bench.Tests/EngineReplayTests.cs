@@ -70,7 +70,10 @@ public class EngineReplayTests
         await using var engine = await LoadAsync();
         var trace = TraceGenerator.Generate(new TraceSpec(3, 300, 3) { ShortestTokens = 100, LongestTokens = 500 });
         var options = new ReplayOptions { Window = new ReplayWindow(0.2, 1), StopAtWindowEnd = true };
-        var report = await new EngineReplay(engine, trace, options) { AdapterName = _ => null }.RunAsync(null, default);
+        var seen = new List<ReplayProgress>();
+        var report = await new EngineReplay(engine, trace, options) { AdapterName = _ => null }.RunAsync(new SynchronousProgress(seen), default);
+        Assert.All(seen, progress => Assert.Equal(1, progress.StopSeconds));
+        Assert.All(seen, progress => Assert.InRange(progress.Seconds + progress.SecondsLeft!.Value, 0, Math.Max(1, progress.Seconds) + 1e-9));
         Assert.True(report.Results.Stopped > 0, "nothing was stopped");
         Assert.Equal(0, report.Results.Aborted);
         Assert.Equal(1, report.Results.WallSeconds, 3);

@@ -4,6 +4,7 @@ using SLoRA.Bench.Adapters;
 using SLoRA.Bench.Bounds;
 using SLoRA.Bench.Cold;
 using SLoRA.Bench.Models;
+using SLoRA.Bench.Statistics;
 using SLoRA.Bench.Steps;
 using SLoRA.Engine;
 
@@ -71,7 +72,10 @@ public class StepAndColdTests
         var set = new AdapterSet("cold", 4, [64]);
         await set.LoadAsync(engine.Adapters, null, default);
         var ceilings = new Ceilings(1e10, 1e9, []);
-        var report = await new ColdBench(engine, set, ceilings) { Others = 3, PromptTokens = 16 }.RunAsync(default);
+        var reports = new List<PartProgress>();
+        var report = await new ColdBench(engine, set, ceilings) { Others = 3, PromptTokens = 16 }.RunAsync(new Recorder(reports), default);
+        Assert.Equal([1, 2, 3], reports.Select(report => report.Done));
+        Assert.All(reports, report => Assert.Equal(("cold adapters", 3), (report.Part, report.Total)));
         Assert.Equal((3, 3), (report.WarmFirstToken.Count, report.ColdFirstToken.Count));
         Assert.Equal(4, engine.GetStatistics().AdapterLoads);
         Assert.Equal(64 * (128 + 128) * 4 * 2 * 2, report.AdapterBytes);
@@ -80,6 +84,11 @@ public class StepAndColdTests
         Assert.InRange(report.OthersPerTokenCold, 1e-6, 1);
         await engine.DrainAsync();
         Assert.Equal((0, 0), (engine.GetStatistics().Running, engine.GetStatistics().KvPages));
+    }
+
+    private sealed class Recorder(List<PartProgress> reports) : IProgress<PartProgress>
+    {
+        public void Report(PartProgress value) => reports.Add(value);
     }
 
     [Theory]

@@ -54,8 +54,13 @@ internal static class ColdCommand
             var engine = await LoadDisplay.RunAsync(progress => SLoRAEngine.LoadAsync(options, progress, null, ct)).ConfigureAwait(false);
             await using (engine.ConfigureAwait(false))
             {
-                await set.LoadAsync(engine.Adapters, null, ct).ConfigureAwait(false);
-                return await new ColdBench(engine, set, ceilings) { Others = others, PromptTokens = promptTokens }.RunAsync(ct).ConfigureAwait(false);
+                await LoadDisplay.RunAsync(async progress =>
+                {
+                    await set.LoadAsync(engine.Adapters, progress, ct).ConfigureAwait(false);
+                    return true;
+                }).ConfigureAwait(false);
+                var bench = new ColdBench(engine, set, ceilings) { Others = others, PromptTokens = promptTokens };
+                return await PartDisplay.RunAsync(progress => bench.RunAsync(progress, ct)).ConfigureAwait(false);
             }
         }
         finally

@@ -7,16 +7,11 @@ using SLoRA.Bench.Results;
 using SLoRA.Bench.Steps;
 using SLoRA.Cli.Display;
 using Spectre.Console;
-using SLoRA.Engine;
 
 namespace SLoRA.Cli.Commands.Bench;
 
 internal static class StepCommand
 {
-    // Ranks of 64 in large batches would not fit a card beside the KV.
-    private const int LargestBatchOfLargeRanks = 64;
-    private const int PrefillAdapters = 8;
-
     public static Command Create()
     {
         var engine = new BenchEngineArguments(withSet: false);
@@ -27,14 +22,15 @@ internal static class StepCommand
         var json = new Option<string?>("--json") { Description = "File for the report as JSON." };
         var command = new Command("step", "Measures whole decode and prefill steps, with and without adapters.") { batches, sets, context, prefill, json };
         engine.AddTo(command);
-        command.SetAction((parsed, _) => Task.Run(() =>
+        command.SetAction(async (parsed, ct) =>
         {
             OutputFile.Check(parsed.GetValue(json), "--json");
             try
             {
                 var options = engine.Read(parsed, 1);
                 var tokens = parsed.GetValue(prefill) ?? (Ceilings.IsCuda(options.Native) ? "2048,8192" : "256,1024");
-                var report = Measure(options, parsed.GetValue(sets)!.Split(','), Batches(parsed.GetValue(batches)!), Numbers(tokens, "--prefill"), parsed.GetValue(context));
+                var plan = new StepPlan(parsed.GetValue(sets)!.Split(','), Batches(parsed.GetValue(batches)!), Numbers(tokens, "--prefill"), parsed.GetValue(context));
+                var report = await PartDisplay.RunAsync(progress => Task.Run(() => new StepMeasurement(plan, progress).Run(options), ct)).ConfigureAwait(false);
                 Print(report);
                 if (parsed.GetValue(json) is { } path)
                 {
@@ -47,7 +43,7 @@ internal static class StepCommand
             {
                 SyntheticModels.CleanUp();
             }
-        }));
+        });
         return command;
     }
 
@@ -56,61 +52,6 @@ internal static class StepCommand
 
     private static int[] Numbers(string text, string option) =>
         [.. text.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= 1 ? number : throw new ArgumentException($"{option} has '{part}'; it must be numbers of at least 1"))];
-
-    private static StepReport Measure(SLoRAOptions options, string[] sets, int[] batches, int[] prefill, int context)
-    {
-        _ = sets.Select(StepBench.SetOf).ToArray();
-        if (context < 64)
-        {
-            throw new ArgumentException($"--context is {context}; it must be at least 64");
-        }
-
-        var shape = ModelShape.Read(options.Model.Path);
-        var ceilings = Ceilings.Measure(shape, options.Native, options.Model.Dtype, prefill.Length > 0 ? prefill : null);
-        options.Scheduler.MaxSequences = Math.Max(batches.Max(), PrefillAdapters);
-        options.Scheduler.MaxBatchTokens = Math.Max(prefill.DefaultIfEmpty().Max(), Math.Max(2048, context));
-        options.Memory.MaxContext = Math.Max(prefill.DefaultIfEmpty().Max(), context) + 64;
-        var (engine, info) = EngineLoader.LoadBare(options, null, default);
-        using var owned = engine;
-        var elementBytes = options.Model.Dtype == ComputeDtype.F32 ? sizeof(float) : sizeof(short);
-        using var bench = new StepBench(engine, shape, info.WeightBytes, elementBytes, ceilings) { Context = context };
-        return new StepReport
-        {
-            Environment = BenchEnvironment.Read(info.Backend, info.NativeBuild),
-            Model = info.ModelName,
-            Dtype = info.ComputeDtype,
-            Context = context,
-            Ceilings = ceilings,
-            Decode = [.. sets.SelectMany(set => MeasureSet(bench, set, batches))],
-            Prefill = [.. MeasurePrefill(bench, prefill)],
-        };
-    }
-
-    private static IEnumerable<DecodeStep> MeasureSet(StepBench bench, string set, int[] batches)
-    {
-        int[] fitting = set is "r64" or "mixed" ? [.. batches.Where(batch => batch <= LargestBatchOfLargeRanks)] : batches;
-        bench.Use(set, fitting.DefaultIfEmpty().Max());
-        foreach (var batch in fitting)
-        {
-            Console.Error.WriteLine($"decode {set}, {batch} rows");
-            yield return bench.Decode(set, batch);
-        }
-    }
-
-    private static IEnumerable<PrefillStep> MeasurePrefill(StepBench bench, int[] prefill)
-    {
-        bench.Use("base", 0);
-        foreach (var tokens in prefill)
-        {
-            yield return bench.Prefill("base", tokens);
-        }
-
-        bench.Use("r64", PrefillAdapters);
-        foreach (var tokens in prefill)
-        {
-            yield return bench.Prefill($"{PrefillAdapters} x r64", tokens);
-        }
-    }
 
     private static void Print(StepReport report)
     {
