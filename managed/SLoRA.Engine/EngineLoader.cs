@@ -181,16 +181,18 @@ internal static class EngineLoader
         }
 
         var logger = loggers.CreateLogger("SLoRA.Engine");
-        foreach (var entry in options.Entries)
+        foreach (var (i, entry) in options.Entries.Index())
         {
             try
             {
-                await engine.Adapters.LoadAsync(new AdapterSource(entry.Name, entry.Path) { Pinned = entry.Pinned }, progress, ct).ConfigureAwait(false);
+                await engine.Adapters.LoadAsync(new AdapterSource(entry.Name, entry.Path) { Pinned = entry.Pinned }, null, ct).ConfigureAwait(false);
             }
             catch (SLoRAException error) when (!options.Strict && !error.IsFatal)
             {
                 EngineLog.AdapterFailed(logger, entry.Name, error.Message);
             }
+
+            progress?.Report(new LoadProgress(entry.Name, i + 1, options.Entries.Count));
         }
     }
 }

@@ -1,4 +1,4 @@
-// Shows a load: progress bars in a terminal, a line a stage elsewhere. Both go to standard error, so that standard output
+// Shows a load: progress bars in a terminal, lines elsewhere. Both go to standard error, so that standard output
 // stays what was asked for.
 using Spectre.Console;
 
@@ -10,7 +10,7 @@ internal static class LoadDisplay
     {
         if (Console.IsErrorRedirected)
         {
-            return await load(new LineProgress()).ConfigureAwait(false);
+            return await load(new LoadLines(Console.Error, TimeProvider.System)).ConfigureAwait(false);
         }
 
         var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
@@ -40,19 +40,6 @@ internal static class LoadDisplay
                 task.Description = isOwn || value.Stage.Length == 0 ? key : $"{key} {Markup.Escape(value.Stage)}";
                 task.MaxValue = Math.Max(1, value.Total);
                 task.Value = value.Done;
-            }
-        }
-    }
-
-    private sealed class LineProgress : IProgress<LoadProgress>
-    {
-        private string _stage = string.Empty;
-
-        public void Report(LoadProgress value)
-        {
-            if (value.Stage.Length > 0 && Interlocked.Exchange(ref _stage, value.Stage) != value.Stage)
-            {
-                Console.Error.WriteLine(value.Stage == LoadProgress.Recording ? $"recording {value.Stage}" : $"loading {value.Stage}");
             }
         }
     }
