@@ -39,6 +39,9 @@ internal sealed class EngineArguments
         _backend.AcceptOnlyFromAmong("auto", "host", "cuda");
     }
 
+    public static string RequireFolder(string path, string option) =>
+        Directory.Exists(path) ? path : throw new DirectoryNotFoundException($"{option} is '{path}', which is not a folder");
+
     public void AddTo(Command command)
     {
         foreach (var option in new Option[] { _model, _dtype, _backend, _threads, _poolBytes, _maxBatchTokens, _maxSequences, _record, _maxRecordings, _recordingBytes, _tp, _loraSharding, _tpDevices, _tpListen, _joinLimit, _tpLimit })
@@ -101,7 +104,4 @@ internal sealed class EngineArguments
         options.JoinLimitSeconds = parsed.GetValue(_joinLimit);
         options.TimeLimitSeconds = parsed.GetValue(_tpLimit);
     }
-
-    private static string RequireFolder(string path, string option) =>
-        Directory.Exists(path) ? path : throw new DirectoryNotFoundException($"{option} is '{path}', which is not a folder");
 }

@@ -9,10 +9,19 @@ internal static class ServeCommand
     public static Command Create()
     {
         var engine = new EngineArguments();
+        var adapters = new ServeArguments();
         var urls = new Option<string>("--urls") { Description = "Addresses to listen at, separated by semicolons.", DefaultValueFactory = _ => "http://127.0.0.1:8080" };
         var command = new Command("serve", "Serves the model and its adapters over the OpenAI API.") { urls };
         engine.AddTo(command);
-        command.SetAction((parsed, ct) => RunAsync(options => engine.Fill(parsed, options), parsed.GetValue(urls)!, ct));
+        adapters.AddTo(command);
+        command.SetAction((parsed, ct) => RunAsync(
+            options =>
+            {
+                engine.Fill(parsed, options);
+                adapters.Fill(parsed, options);
+            },
+            parsed.GetValue(urls)!,
+            ct));
         return command;
     }
 
