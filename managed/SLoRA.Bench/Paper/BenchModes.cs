@@ -53,8 +53,14 @@ internal static class BenchModes
         s_modes[context.Key.Mode](options, context);
     }
 
-    /// Whether an engine of this mode serves one number of adapters only.
-    public static bool DependsOnAdapters(string mode) => mode is Packed or Split;
+    /// Whether the engine that was made for one cell is the one that the other needs: a split is by the mean adapter of the
+    /// set, and shares of copies by their number.
+    public static bool HaveOneEngine(PaperKey one, PaperKey other) => one.Mode == other.Mode && one.Mode switch
+    {
+        Split => (one.Set, one.Adapters) == (other.Set, other.Adapters),
+        Packed => one.Adapters == other.Adapters,
+        _ => true,
+    };
 
     /// Whether requests of this mode name no adapter: what they would compute is in the weights.
     public static bool IsMerged(string mode) => mode == Packed;

@@ -101,7 +101,7 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
 
     private async Task PrepareAsync(PaperKey key, CancellationToken ct)
     {
-        if (_engine is null || _engineKey.Mode != key.Mode || (BenchModes.DependsOnAdapters(key.Mode) && _engineKey.Adapters != key.Adapters))
+        if (_engine is null || !BenchModes.HaveOneEngine(_engineKey, key))
         {
             await DisposeAsync().ConfigureAwait(false);
             _engineKey = key;

@@ -66,6 +66,24 @@ public sealed class PaperRunTests : IDisposable
         Assert.Empty(options.Validate());
     }
 
+    // The mean adapter of S2 is 3.75 times that of S1: rank 30 over 8.
+    [Fact]
+    public async Task Split_cells_of_another_set_have_the_region_of_that_set()
+    {
+        var regions = new List<SLoRAOptions>();
+        var options = new PaperOptions { Sets = ["S1", "S2"], Adapters = [20], Modes = ["split"], Rate = 10, Seconds = 1, StopsAll = true, Replay = new ReplayOptions { Window = new ReplayWindow(0, 1) } };
+        await using var run = new PaperRun(options, Listed, _path, new Quiet());
+        var (table, _) = await run.RunAsync(default);
+        Assert.Equal(["S1", "S2"], table.Cells.Where(cell => !cell.IsControl).Select(cell => cell.Key.Set));
+        Assert.Equal([8 * 4096L, 30 * 4096L], regions.Where(region => region.Experiment.Memory == ExperimentMemory.Split).Select(region => region.Experiment.MeanAdapterBytes));
+
+        SLoRAOptions Listed()
+        {
+            regions.Add(EngineOptions());
+            return regions[^1];
+        }
+    }
+
     [Theory]
     [InlineData("split")]
     [InlineData("bmm")]
