@@ -6,6 +6,7 @@ namespace SLoRA.Bench.Paper;
 /// What a cell measures; equal keys are the same cell.
 internal sealed record PaperKey(string Set, int Adapters, string Mode, double Rate, double Seconds);
 
-/// Run: which start of the command measured it. A control is measured anew in each run, to see what the runs differ by.
+/// Run: which start of the command measured it. A control is a cell that the run did not lack: it
+/// is measured anew, since runs may differ.
 /// Report null: the mode cannot serve the cell, as the note says.
 internal sealed record PaperCell(PaperKey Key, int Run, bool IsControl, ReplayReport? Report, string? Note = null);

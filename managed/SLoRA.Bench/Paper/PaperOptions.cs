@@ -35,7 +35,10 @@ internal sealed record PaperOptions
         from mode in Modes from set in Sets from adapters in Adapters.Order() select new PaperKey(set, adapters, mode, Rate, Seconds);
 
     /// Measured first in each run.
-    public PaperKey Control => new(Sets[0], ControlAdapters, BenchModes.Default, Rate, Seconds);
+    public PaperKey Control => ControlOf(new PaperKey(Sets[0], ControlAdapters, BenchModes.Default, Rate, Seconds));
+
+    /// The cell over which a cell is given: of its set and trace, in the default mode at few adapters.
+    public static PaperKey ControlOf(PaperKey key) => key with { Adapters = ControlAdapters, Mode = BenchModes.Default };
 
     public AdapterSet SetOf(string name) => new(name, Math.Max(ControlAdapters, Adapters.Max()), AdapterSet.Paper[name], Modules, DistinctImages);
 

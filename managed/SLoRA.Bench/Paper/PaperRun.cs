@@ -37,9 +37,10 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
     public async Task<(PaperTable Table, int Missing)> RunAsync(CancellationToken ct)
     {
         options.Validate();
+        _table = _table.For(PaperSettings.Of(options, engineOptions()), path);
         var run = _table.NextRun;
-        var missing = options.Keys.Where(key => !_table.Has(key)).ToList();
-        if (missing.Count > 0 && _table.Cells.Count > 0 && HasTime())
+        var missing = options.Keys.Where(key => !_table.Has(key)).OrderByDescending(key => key == options.Control).ToList();
+        if (missing.Count > 0 && missing[0] != options.Control && HasTime())
         {
             await MeasureAsync(options.Control, run, isControl: true, ct).ConfigureAwait(false);
         }

@@ -12,6 +12,9 @@ internal sealed record PaperTable
 
     public string Schema { get; init; } = CurrentSchema;
 
+    /// null: the table was begun by a version that did not write them.
+    public PaperSettings? Settings { get; init; }
+
     public IReadOnlyList<PaperCell> Cells { get; init; } = [];
 
     public int NextRun => Cells.Count == 0 ? 1 : Cells.Max(cell => cell.Run) + 1;
@@ -38,6 +41,18 @@ internal sealed record PaperTable
     public static PaperTable Open(string path) => !File.Exists(path)
         ? new PaperTable()
         : TryRead(path) ?? throw new ArgumentException($"'{path}' is no table of schema {CurrentSchema}");
+
+    /// This table for a run with the settings. Throws ArgumentException where its cells were measured with others.
+    public PaperTable For(PaperSettings wanted, string path)
+    {
+        if (Cells.Count == 0)
+        {
+            return this with { Settings = wanted };
+        }
+
+        (Settings ?? PaperSettings.Of(Cells)).Require(wanted, path);
+        return this;
+    }
 
     public void Write(string path)
     {

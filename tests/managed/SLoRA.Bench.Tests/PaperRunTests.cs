@@ -15,10 +15,10 @@ public sealed class PaperRunTests : IDisposable
     [Fact]
     public async Task A_table_is_finished_over_two_runs_with_a_control_in_the_second()
     {
-        var options = new PaperOptions { Sets = ["S1", "S2"], Adapters = [5, 20], Rate = 20, Seconds = 2, Replay = new ReplayOptions { Window = new ReplayWindow(0.5, 2) } };
+        var options = new PaperOptions { Sets = ["S1", "S2"], Adapters = [5, 20], Rate = 20, Seconds = 2, StopsAll = true, Replay = new ReplayOptions { Window = new ReplayWindow(0.5, 2) } };
 
         // Room for one cell only: the estimate of the next is what the first took, above what is left.
-        var (first, missing) = await RunAsync(options with { BudgetSeconds = 0.5 + 2 * options.Seconds, StopsAll = true });
+        var (first, missing) = await RunAsync(options with { BudgetSeconds = 0.5 + 2 * options.Seconds });
         Assert.InRange(missing, 1, 3);
         Assert.Equal(4 - missing, first.Cells.Count);
         Assert.DoesNotContain(first.Cells, cell => cell.IsControl);
@@ -38,6 +38,45 @@ public sealed class PaperRunTests : IDisposable
         Assert.Equal((5, 0), (third.Cells.Count, none));
     }
 
+    [Fact]
+    public async Task A_run_without_the_control_among_its_cells_measures_it_all_the_same_and_first()
+    {
+        var options = new PaperOptions { Sets = ["S1"], Adapters = [1, 20], Rate = 10, Seconds = 1, StopsAll = true, Replay = new ReplayOptions { Window = new ReplayWindow(0, 1) } };
+        var (table, _) = await RunAsync(options);
+        Assert.Equal([(5, true), (1, false), (20, false)], table.Cells.Select(cell => (cell.Key.Adapters, cell.IsControl)));
+
+        File.Delete(_path);
+        var (wanted, _) = await RunAsync(options with { Adapters = [1, 5] });
+        Assert.Equal([(5, false), (1, false)], wanted.Cells.Select(cell => (cell.Key.Adapters, cell.IsControl)));
+    }
+
+    [Fact]
+    public async Task A_table_of_other_settings_is_not_resumed()
+    {
+        var options = new PaperOptions { Sets = ["S1"], Adapters = [5], Rate = 10, Seconds = 1, StopsAll = true, Replay = new ReplayOptions { Window = new ReplayWindow(0, 1) } };
+        var (table, _) = await RunAsync(options);
+        Assert.Equal(("tiny", "bf16", "host", 64L << 20, 64), (table.Settings!.Model, table.Settings.Dtype, table.Settings.Backend, table.Settings.PoolBytes, table.Settings.MaxSequences));
+        await Refuses(options with { DistinctImages = 7 }, EngineOptions, "distinct 512, this run has 7");
+        await Refuses(options with { StopsAll = false }, EngineOptions, "window on, this run has off");
+        await Refuses(options, () => Changed(engine => engine.Model = SyntheticModels.Open("llama-124m", ComputeDtype.Bf16)), "model tiny, this run has llama-124m");
+        await Refuses(options, () => Changed(engine => engine.Memory.PoolBytes = 1 << 20), "pool-bytes 67108864, this run has 1048576");
+        Assert.Equal(0, (await RunAsync(options)).Missing);
+
+        // One without settings is held to what its reports say.
+        (table with { Settings = null }).Write(_path);
+        await Refuses(options, () => Changed(engine => engine.Model.Dtype = ComputeDtype.F32), "dtype bf16, this run has f32");
+        await Refuses(options with { Modules = 1 }, EngineOptions, "modules q,k,v,o, this run has q");
+        await using var other = new PaperRun(options, () => Changed(engine => engine.Memory.PoolBytes = 1 << 20), _path, new Quiet());
+        Assert.Equal(0, (await other.RunAsync(default)).Missing);
+
+        async Task Refuses(PaperOptions wanted, Func<SLoRAOptions> engine, string problem)
+        {
+            await using var run = new PaperRun(wanted, engine, _path, new Quiet());
+            var error = await Assert.ThrowsAsync<ArgumentException>(() => run.RunAsync(default));
+            Assert.Equal($"'{_path}' was measured with {problem}; a table has one of them: name another file", error.Message);
+        }
+    }
+
     // tiny has 2 x 200,704 parameters in layers and 2 x 1024 x 128 beside, of 2 bytes: 1.3 MB a copy.
     [Fact]
     public async Task Packed_copies_share_the_memory_and_do_not_fit_where_they_do_not()
@@ -45,6 +84,8 @@ public sealed class PaperRunTests : IDisposable
         var options = new PaperOptions { Sets = ["S1"], Adapters = [5, 100], Modes = ["packed"], Rate = 10, Seconds = 1, Replay = new ReplayOptions { Window = new ReplayWindow(0.2, 1) } };
         var (table, missing) = await RunAsync(options);
         Assert.Equal(0, missing);
+        Assert.Equal((3, options.Control, true), (table.Cells.Count, table.Cells[0].Key, table.Cells[0].IsControl));
+        table = table with { Cells = [.. table.Cells.Skip(1)] };
         var pages = table.Cells[0].Report!.Engine!.TotalPages;
         Assert.Equal(((64 << 20) + 1_327_104) / 5 - 1_327_104, pages * table.Cells[0].Report!.Engine!.PageBytes, 2.0 * 16384);
         Assert.Equal(0, table.Cells[0].Report!.Engine!.AdapterLoads);
@@ -93,7 +134,7 @@ public sealed class PaperRunTests : IDisposable
     {
         var options = new PaperOptions { Sets = ["S2"], Adapters = [5], Modes = [mode], Rate = 10, Seconds = 1, Replay = new ReplayOptions { Window = new ReplayWindow(0, 60) } };
         var (table, _) = await RunAsync(options);
-        var report = Assert.Single(table.Cells).Report!;
+        var report = Assert.Single(table.Cells, cell => !cell.IsControl).Report!;
         Assert.Equal((mode, 0, 0, report.Results.Sent), (report.Mode, report.Results.Aborted, report.Results.Stopped, report.Results.Completed));
     }
 
@@ -107,6 +148,13 @@ public sealed class PaperRunTests : IDisposable
     {
         var options = new SLoRAOptions { Model = SyntheticModels.Open("tiny", ComputeDtype.Bf16) };
         EngineReplayTests.Configure(options);
+        return options;
+    }
+
+    private static SLoRAOptions Changed(Action<SLoRAOptions> change)
+    {
+        var options = EngineOptions();
+        change(options);
         return options;
     }
 

@@ -79,39 +79,14 @@ internal static class PaperCommand
 
     private static void Print(PaperTable table)
     {
-        var shown = Tables.Create("set", "mode", "adapters", "run", "requests/s", "bound", "of bound", "over n = 5", "paper's", "window tokens/s", "ms/token", "first token p50, s", "loads", "in vain", "largest decode batch");
-        foreach (var cell in table.Cells)
+        var shown = Tables.Create([.. PaperRows.Columns]);
+        foreach (var row in PaperRows.Of(table))
         {
-            shown.AddRow(RowOf(cell, table));
+            shown.AddRow(row);
         }
 
         Tables.Print(shown);
     }
-
-    private static string[] RowOf(PaperCell cell, PaperTable table)
-    {
-        var key = cell.Key;
-        if (cell.Report is not { } report)
-        {
-            return [key.Set, key.Mode, F(key.Adapters, 0), F(cell.Run, 0), "does not fit", .. Enumerable.Repeat(string.Empty, 10)];
-        }
-
-        var first = table.Cells.FirstOrDefault(other => other.Key == key with { Adapters = 5 })?.Report;
-        var relative = first is null ? "" : F(RateOf(report) / RateOf(first), 3);
-        return
-        [
-            key.Set, key.Mode, F(key.Adapters, 0), F(cell.Run, 0) + (cell.IsControl ? " control" : ""), F(RateOf(report), 2),
-            report.Bound is null ? "" : F(report.Results.Stopped > 0 ? report.Bound.Window.RequestsPerSecond : report.Bound.RequestsPerSecond, 2),
-            report.ShareOfBound is { } share ? F(100 * share, 1) + " %" : "",
-            relative,
-            PublishedCurve.At(key.Set, key.Adapters) is { } published ? F(published, 3) : "",
-            F(report.Results.Window.OutputTokensPerSecond, 0), F(1000 * report.Results.TimePerToken.Mean, 2), F(report.Results.FirstToken.P50, 2),
-            F(report.Engine?.AdapterLoads ?? 0, 0), F(report.Engine?.AdapterUnusedLoads ?? 0, 0), F(report.Engine?.LargestDecodeBatch ?? 0, 0),
-        ];
-    }
-
-    // A stopped cell has no drain: its window stands for it.
-    private static double RateOf(ReplayReport report) => report.Results.Stopped > 0 ? report.Results.Window.RequestsPerSecond : report.Results.RequestsPerSecond;
 
     private static string F(double value, int digits) => value.ToString("F" + digits.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 
@@ -136,7 +111,7 @@ internal static class PaperCommand
             }
 
             var share = report.ShareOfBound is { } of ? $", {F(100 * of, 1)} % of the bound" : "";
-            Console.Error.WriteLine($"{key.Set} n={key.Adapters} {key.Mode}: {F(RateOf(report), 2)} requests/s{share}, {F(report.Results.Window.OutputTokensPerSecond, 0)} tokens/s in the window");
+            Console.Error.WriteLine($"{key.Set} n={key.Adapters} {key.Mode}: {F(Rates.Of(report), 2)} requests/s{share}, {F(report.Results.Window.OutputTokensPerSecond, 0)} tokens/s in the window");
         }
     }
 }
