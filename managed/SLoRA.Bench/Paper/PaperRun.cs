@@ -89,7 +89,8 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
             AdapterName = BenchModes.IsMerged(key.Mode) ? _ => null : null,
         };
         var report = await display.ReplayAsync(key, progress => measurement.RunAsync(progress, ct)).ConfigureAwait(false);
-        Add(new PaperCell(key, run, isControl, report));
+        var cell = new PaperCell(key, run, isControl, report);
+        Add(cell with { Report = cell.FiledReport() });
         _longestCell = Math.Max(report.Results.WallSeconds, (_watch.Elapsed - started).TotalSeconds);
     }
 

@@ -2,6 +2,7 @@
 using System.Globalization;
 using System.Net;
 using System.Text;
+using SLoRA.Bench.Paper;
 using SLoRA.Bench.Results;
 
 namespace SLoRA.Bench.Reports;
@@ -32,9 +33,15 @@ internal static class HtmlReport
 
     public static void Write(IReadOnlyList<ReplayReport> reports, string path) => File.WriteAllText(path, Render(reports));
 
-    public static string Render(IReadOnlyList<ReplayReport> reports)
+    public static void Write(IReadOnlyList<ReplayReport> reports, IReadOnlyList<PaperCell> cells, string path) => File.WriteAllText(path, Render(reports, cells));
+
+    public static string Render(IReadOnlyList<ReplayReport> reports) => Render(reports, []);
+
+    /// Replays of their own, and cells of tables with those that do not fit.
+    public static string Render(IReadOnlyList<ReplayReport> replays, IReadOnlyList<PaperCell> cells)
     {
-        if (reports.Count == 0)
+        ReplayReport[] reports = [.. replays, .. cells.Select(cell => cell.FiledReport()).OfType<ReplayReport>()];
+        if (reports.Length == 0)
         {
             throw new ArgumentException("a report needs at least one replay");
         }
@@ -44,7 +51,14 @@ internal static class HtmlReport
         AppendEnvironments(html, reports);
         html.Append("<h2>Runs</h2>\n");
         AppendRuns(html, reports);
-        html.Append("<h2>Plots</h2>\n<div class=\"plots\">\n");
+        AppendUnfit(html, [.. cells.Where(cell => cell.Report is null)]);
+        html.Append("<h2>Plots</h2>\n");
+        if (ReportPlots.PoolNote(reports) is { } note)
+        {
+            html.Append($"<p>{Text(note)}</p>\n");
+        }
+
+        html.Append("<div class=\"plots\">\n");
         foreach (var plot in ReportPlots.Of(reports))
         {
             html.Append(plot.ToHtml());
@@ -56,7 +70,7 @@ internal static class HtmlReport
 
     private static string Text(string text) => WebUtility.HtmlEncode(text);
 
-    private static void AppendEnvironments(StringBuilder html, IReadOnlyList<ReplayReport> reports)
+    private static void AppendEnvironments(StringBuilder html, ReplayReport[] reports)
     {
         foreach (var where in reports.Select(report => report.Environment).DistinctBy(environment => (environment.Device, environment.Commit, environment.Driver, environment.Command)))
         {
@@ -75,15 +89,31 @@ internal static class HtmlReport
         }
     }
 
-    private static void AppendRuns(StringBuilder html, IReadOnlyList<ReplayReport> reports)
+    private static void AppendRuns(StringBuilder html, ReplayReport[] reports)
     {
         html.Append("<div class=\"scroll\"><table>\n<tr><th>run</th><th class=\"text\">model</th><th class=\"text\">adapters</th><th class=\"text\">mode</th><th class=\"text\">trace</th><th>done</th><th>aborted</th><th>stopped</th><th>requests/s</th><th>of bound</th><th>output tokens/s</th><th>in window</th><th>first token p50</th><th>p99</th><th>ms/token</th><th>in time</th><th>loads</th><th>largest decode batch</th></tr>\n");
-        for (var i = 0; i < reports.Count; i++)
+        for (var i = 0; i < reports.Length; i++)
         {
             AppendRun(html, reports[i], i + 1);
         }
 
         html.Append("</table></div>\n");
+    }
+
+    private static void AppendUnfit(StringBuilder html, PaperCell[] cells)
+    {
+        if (cells.Length == 0)
+        {
+            return;
+        }
+
+        html.Append("<h2>Does not fit</h2>\n<ul>\n");
+        foreach (var cell in cells)
+        {
+            html.Append(CultureInfo.InvariantCulture, $"<li>{Text(cell.Key.Set)}, {cell.Key.Adapters}, {Text(cell.Key.Mode)}: {Text(cell.Note ?? string.Empty)}</li>\n");
+        }
+
+        html.Append("</ul>\n");
     }
 
     private static void AppendRun(StringBuilder html, ReplayReport report, int run)
@@ -92,7 +122,7 @@ internal static class HtmlReport
         var adapters = report.Adapters is { } set ? $"{set.Set}, {report.Trace.Adapters}" : $"{report.Trace.Adapters}";
         var share = report.ShareOfBound is { } of ? of.ToString("P1", CultureInfo.InvariantCulture) : "–";
         html.Append(CultureInfo.InvariantCulture, $"<tr><td>{run}</td><td class=\"text\">{Text(report.Model)} {Text(report.Dtype)}</td><td class=\"text\">{Text(adapters)}</td><td class=\"text\">{Text(report.Mode)}</td><td class=\"text\">{Text(report.Trace.Name)}</td>");
-        html.Append(CultureInfo.InvariantCulture, $"<td>{results.Completed}</td><td>{results.Aborted}</td><td>{results.Stopped}</td><td>{results.RequestsPerSecond:F2}</td><td>{share}</td><td>{results.OutputTokensPerSecond:F0}</td><td>{results.Window.OutputTokens}</td>");
+        html.Append(CultureInfo.InvariantCulture, $"<td>{results.Completed}</td><td>{results.Aborted}</td><td>{results.Stopped}</td><td>{Rates.Of(report):F2}</td><td>{share}</td><td>{results.OutputTokensPerSecond:F0}</td><td>{results.Window.OutputTokens}</td>");
         html.Append(CultureInfo.InvariantCulture, $"<td>{results.FirstToken.P50:F2} s</td><td>{results.FirstToken.P99:F2} s</td><td>{results.TimePerToken.Mean * 1000:F2}</td><td>{results.SloAttainment:P1}</td><td>{report.Engine?.AdapterLoads ?? 0}</td><td>{report.Engine?.LargestDecodeBatch ?? 0}</td></tr>\n");
     }
 }

@@ -18,22 +18,29 @@ internal static class ReportPlots
             .. ModePlots(reports),
             Percentiles("First token", "seconds", runs, [.. reports.Select(report => report.Results.FirstToken)], 1),
             Percentiles("Time per output token", "milliseconds", runs, [.. reports.Select(report => report.Results.TimePerToken)], 1000),
-            Attainment(reports),
+            .. AttainmentPlots(reports),
+            .. RatePlots(reports),
             .. Loads(reports, runs),
-            .. reports.Select((report, i) => (Report: report, Run: runs[i])).Where(run => run.Report.Series.Count > 1).TakeLast(MostPools).SelectMany(run => Pool(run.Report, run.Run)),
+            .. reports.Select((report, i) => (Report: report, Run: runs[i])).Where(run => HasPool(run.Report)).TakeLast(MostPools).SelectMany(run => Pool(run.Report, run.Run)),
         ];
     }
 
+    /// Says how many pools are not drawn; null where all are.
+    public static string? PoolNote(IReadOnlyList<ReplayReport> reports) =>
+        reports.Count(HasPool) is > MostPools and var all ? $"Pools and batches over time are drawn for the last {MostPools} of {all} runs." : null;
+
+    private static bool HasPool(ReplayReport report) => report.Series.Count > 1;
+
     private static string SetOf(ReplayReport report) => report.Adapters?.Set ?? report.Target;
 
-    // One a model, set and rate: ours, the bound beside it, and the published shape through our first point.
+    // One a model, set and rate, stopped runs by their windows apart from whole ones: ours, the bound beside it, and the published shape through our first point.
     private static IEnumerable<Plot> ThroughputPlots(IReadOnlyList<ReplayReport> reports)
     {
-        foreach (var group in reports.Where(report => report.Mode == "default").GroupBy(report => (report.Model, Set: SetOf(report), Rate: RateOf(report.Trace))))
+        foreach (var group in reports.Where(report => report.Mode == "default").GroupBy(report => (report.Model, Set: SetOf(report), Rate: RateOf(report.Trace), IsByWindow: Rates.IsByWindow(report))))
         {
             var byCount = group.GroupBy(report => report.Trace.Adapters).OrderBy(same => same.Key).ToArray();
-            var ours = byCount.Select(same => same.Average(report => report.Results.RequestsPerSecond)).ToArray();
-            var bound = byCount.Select(same => same.Any(report => report.Bound is not null) ? same.Where(report => report.Bound is not null).Average(report => report.Bound!.RequestsPerSecond) : double.NaN).ToArray();
+            var ours = byCount.Select(same => same.Average(Rates.Of)).ToArray();
+            var bound = byCount.Select(same => same.Average(Rates.OfBound) ?? double.NaN).ToArray();
             var series = new List<PlotSeries> { new("measured", ours) };
             if (bound.Any(double.IsFinite))
             {
@@ -46,7 +53,7 @@ internal static class ReportPlots
             }
 
             yield return new Plot(
-                string.Create(CultureInfo.InvariantCulture, $"Throughput by number of adapters: {group.Key.Model}, {group.Key.Set}, {group.Key.Rate} requests/s offered"), PlotKind.Lines, "adapters", "requests a second", [.. byCount.Select(same => Axis.Format(same.Key))], series);
+                string.Create(CultureInfo.InvariantCulture, $"Throughput {(group.Key.IsByWindow ? "in the window " : "")}by number of adapters: {group.Key.Model}, {group.Key.Set}, {group.Key.Rate} requests/s offered"), PlotKind.Lines, "adapters", "requests a second", [.. byCount.Select(same => Axis.Format(same.Key))], series);
         }
     }
 
@@ -56,24 +63,30 @@ internal static class ReportPlots
         return first < 0 ? null : [.. counts.Select(count => PublishedCurve.At(set, count) is { } relative ? ours[first] * relative / PublishedCurve.At(set, counts[first])!.Value : double.NaN)];
     }
 
+    // One a model, rate and window.
     private static IEnumerable<Plot> ModePlots(IReadOnlyList<ReplayReport> reports)
     {
-        string[] modes = [.. reports.Select(report => report.Mode).Distinct()];
-        var cells = reports.Where(report => report.Results.Window.OutputTokens > 0).GroupBy(report => (Set: SetOf(report), report.Trace.Adapters)).OrderBy(cell => cell.Key.Set, StringComparer.Ordinal).ThenBy(cell => cell.Key.Adapters).ToArray();
-        if (modes.Length < 2 || cells.Length == 0)
+        foreach (var group in reports.Where(report => report.Results.Window.OutputTokens > 0).GroupBy(report => (report.Model, Rate: RateOf(report.Trace), report.Results.Window.FromSeconds, report.Results.Window.ToSeconds)))
         {
-            yield break;
-        }
+            string[] modes = [.. group.Select(report => report.Mode).Distinct()];
+            if (modes.Length < 2)
+            {
+                continue;
+            }
 
-        var window = reports[0].Results.Window;
-        yield return new Plot(
-            string.Create(CultureInfo.InvariantCulture, $"Modes in trace seconds {window.FromSeconds} to {window.ToSeconds}"),
-            PlotKind.Bars,
-            "adapter set and number",
-            "output tokens a second",
-            [.. cells.Select(cell => $"{cell.Key.Set} n={cell.Key.Adapters}")],
-            [.. modes.Select(mode => new PlotSeries(mode, [.. cells.Select(cell => cell.Where(report => report.Mode == mode).Select(report => report.Results.Window.OutputTokensPerSecond).DefaultIfEmpty(double.NaN).Average())]))]);
+            var cells = group.GroupBy(report => (Set: SetOf(report), report.Trace.Adapters)).OrderBy(cell => cell.Key.Set, StringComparer.Ordinal).ThenBy(cell => cell.Key.Adapters).ToArray();
+            yield return new Plot(
+                string.Create(CultureInfo.InvariantCulture, $"Modes in trace seconds {group.Key.FromSeconds} to {group.Key.ToSeconds}: {group.Key.Model}, {group.Key.Rate} requests/s offered"),
+                PlotKind.Bars,
+                "adapter set and number",
+                "output tokens a second",
+                [.. cells.Select(cell => $"{cell.Key.Set} n={cell.Key.Adapters}")],
+                [.. modes.Select(mode => new PlotSeries(mode, [.. cells.Select(cell => MeanOf(cell, mode, report => report.Results.Window.OutputTokensPerSecond))]))]);
+        }
     }
+
+    // NaN where the mode has no run.
+    private static double MeanOf(IEnumerable<ReplayReport> reports, string mode, Func<ReplayReport, double> value) => reports.Where(report => report.Mode == mode).Select(value).DefaultIfEmpty(double.NaN).Average();
 
     private static Plot Percentiles(string what, string unit, string[] runs, Distribution[] values, double factor) => new(
         $"{what}: percentiles",
@@ -87,18 +100,30 @@ internal static class ReportPlots
             new("p99", [.. values.Select(value => value.P99 * factor)]),
         ]);
 
-    private static Plot Attainment(IReadOnlyList<ReplayReport> reports)
+    // One a model, set and rate.
+    private static IEnumerable<Plot> AttainmentPlots(IReadOnlyList<ReplayReport> reports) =>
+        from same in reports.GroupBy(report => (report.Model, Set: SetOf(report), Rate: RateOf(report.Trace), report.Results.SloSeconds))
+        let title = string.Create(CultureInfo.InvariantCulture, $"First tokens within {same.Key.SloSeconds} s by number of adapters: {same.Key.Model}, {same.Key.Set}, {same.Key.Rate} requests/s offered")
+        select Attainment(title, "adapters", same, report => report.Trace.Adapters);
+
+    // One a model, set and number of adapters of which there are several rates.
+    private static IEnumerable<Plot> RatePlots(IReadOnlyList<ReplayReport> reports) =>
+        from same in reports.GroupBy(report => (report.Model, Set: SetOf(report), report.Trace.Adapters, report.Results.SloSeconds))
+        where same.DistinctBy(report => RateOf(report.Trace)).Count() > 1
+        let title = string.Create(CultureInfo.InvariantCulture, $"First tokens within {same.Key.SloSeconds} s by request rate: {same.Key.Model}, {same.Key.Set}, {same.Key.Adapters} adapters")
+        select Attainment(title, "requests a second in the trace", same, report => RateOf(report.Trace));
+
+    private static Plot Attainment(string title, string xTitle, IEnumerable<ReplayReport> reports, Func<ReplayReport, double> x)
     {
-        var points = reports.Select(report => (Rate: RateOf(report.Trace), report)).OrderBy(point => point.Rate).ToArray();
-        double[] rates = [.. points.Select(point => point.Rate).Distinct()];
+        var points = reports.GroupBy(x).OrderBy(point => point.Key).ToArray();
         string[] modes = [.. reports.Select(report => report.Mode).Distinct()];
         return new Plot(
-            string.Create(CultureInfo.InvariantCulture, $"First tokens within {reports[0].Results.SloSeconds} s, by request rate"),
-            PlotKind.Lines,
-            "requests a second in the trace",
+            title,
+            points.Length > 1 ? PlotKind.Lines : PlotKind.Bars,
+            xTitle,
             "share of requests",
-            [.. rates.Select(rate => rate.ToString("0.#", CultureInfo.InvariantCulture))],
-            [.. modes.Select(mode => new PlotSeries(mode, [.. rates.Select(rate => points.Where(point => point.Rate.Equals(rate) && point.report.Mode == mode).Select(point => point.report.Results.SloAttainment).DefaultIfEmpty(double.NaN).Average())]))])
+            [.. points.Select(point => Axis.Format(point.Key))],
+            [.. modes.Select(mode => new PlotSeries(mode, [.. points.Select(point => MeanOf(point, mode, report => report.Results.SloAttainment))]))])
         {
             SmallestTop = 1,
         };

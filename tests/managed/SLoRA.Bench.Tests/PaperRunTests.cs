@@ -89,6 +89,7 @@ public sealed class PaperRunTests : IDisposable
         var pages = table.Cells[0].Report!.Engine!.TotalPages;
         Assert.Equal(((64 << 20) + 1_327_104) / 5 - 1_327_104, pages * table.Cells[0].Report!.Engine!.PageBytes, 2.0 * 16384);
         Assert.Equal(0, table.Cells[0].Report!.Engine!.AdapterLoads);
+        Assert.Equal("S1", table.Cells[0].Report!.Adapters!.Set);
         Assert.Null(table.Cells[1].Report);
         Assert.StartsWith("100 copies of 1327104 bytes leave 0 bytes of KV each of 68435968 in all", table.Cells[1].Note, StringComparison.Ordinal);
     }

@@ -54,7 +54,7 @@ public sealed class ReportTests : IDisposable
     public void The_plots_are_those_that_the_evaluation_asks_for()
     {
         var titles = ReportPlots.Of(Samples.Table()).Select(plot => plot.Title).ToArray();
-        foreach (var title in new[] { "Throughput by number of adapters: llama-7b, S1, 60 requests/s offered", "Throughput by number of adapters: llama-7b, S2, 60 requests/s offered", "First token: percentiles", "Time per output token: percentiles", "First tokens within 6 s, by request rate", "Adapter loads", "Hit rate", "Modes in trace seconds 20 to 60" })
+        foreach (var title in new[] { "Throughput by number of adapters: llama-7b, S1, 60 requests/s offered", "Throughput by number of adapters: llama-7b, S2, 60 requests/s offered", "First token: percentiles", "Time per output token: percentiles", "First tokens within 6 s by number of adapters: llama-7b, S1, 60 requests/s offered", "First tokens within 6 s by number of adapters: llama-7b, S2, 9.9 requests/s offered", "First tokens within 6 s by request rate: llama-7b, S2, 1000 adapters", "Adapter loads", "Hit rate", "Modes in trace seconds 20 to 60: llama-7b, 60 requests/s offered" })
         {
             Assert.Contains(title, titles);
         }
@@ -74,6 +74,60 @@ public sealed class ReportTests : IDisposable
         Assert.Equal(34 - 2000 * 0.003, plot.Series[1].Values[4], 6);
         Assert.True(double.IsNaN(plot.Series[2].Values[0]));
         Assert.Equal(30.7 * 6.71 / 7.48, plot.Series[2].Values[4], 6);
+    }
+
+    // Whole: 20 requests/s with the drain. In the window: 30 of the bound's 32.
+    [Fact]
+    public void Stopped_runs_are_shown_by_the_window_and_apart_from_whole_ones()
+    {
+        var whole = Samples.Report("S2", 5, "default", 60, 20);
+        var results = whole.Results with { Stopped = 9, Window = whole.Results.Window with { RequestsPerSecond = 30, Completions = 1200 } };
+        var stopped = whole with { Results = results, Bound = whole.Bound! with { Window = results.Window with { RequestsPerSecond = 32, Completions = 1280 } } };
+        var plots = ReportPlots.Of([whole, stopped]).Take(2).ToArray();
+        Assert.Equal(["Throughput by number of adapters: llama-7b, S2, 60 requests/s offered", "Throughput in the window by number of adapters: llama-7b, S2, 60 requests/s offered"], plots.Select(plot => plot.Title));
+        Assert.Equal([20, 34 - 5 * 0.003], plots[0].Series.Take(2).Select(series => series.Values[0]));
+        Assert.Equal([30, 32.0], plots[1].Series.Take(2).Select(series => series.Values[0]));
+
+        var html = HtmlReport.Render([stopped]);
+        Assert.Contains("<td>9</td><td>30.00</td><td>93.8 %</td>", html.Replace("93.8%", "93.8 %", StringComparison.Ordinal), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Attainment_is_of_one_set_number_and_rate()
+    {
+        ReplayReport With(string set, int n, double rate, double share) =>
+            Samples.Report(set, n, "default", rate, 9) is var report ? report with { Results = report.Results with { SloAttainment = share } } : null!;
+        var plots = ReportPlots.Of([With("S1", 5, 60, 0.9), With("S1", 100, 60, 0.5), With("S2", 5, 60, 0.3), With("S1", 5, 10, 1)]).Where(plot => plot.Title.StartsWith("First tokens", StringComparison.Ordinal)).ToArray();
+        Assert.Equal([0.9, 0.5], plots[0].Series[0].Values);
+        Assert.Equal([0.3], plots[1].Series[0].Values);
+        Assert.Equal([1.0], plots[2].Series[0].Values);
+        Assert.Equal(["9.9", "60"], plots[3].XLabels);
+        Assert.Equal([1, 0.9], plots[3].Series[0].Values);
+        Assert.Equal(4, plots.Length);
+    }
+
+    [Fact]
+    public void Cells_that_do_not_fit_are_listed_and_packed_ones_are_of_their_set()
+    {
+        var packed = Samples.Report("S2", 5, "packed", 60, 9);
+        PaperCell[] cells =
+        [
+            new(new PaperKey("S2", 5, "default", 60, 60), 1, false, Samples.Report("S2", 5, "default", 60, 31)),
+            new(new PaperKey("S2", 5, "packed", 60, 60), 1, false, packed with { Adapters = packed.Adapters! with { Set = "files" } }),
+            new(new PaperKey("S2", 100, "packed", 60, 60), 1, false, null, "100 copies <leave> 0 bytes"),
+        ];
+        var html = HtmlReport.Render([], cells);
+        Assert.Contains("<h2>Does not fit</h2>\n<ul>\n<li>S2, 100, packed: 100 copies &lt;leave&gt; 0 bytes</li>", html, StringComparison.Ordinal);
+        Assert.DoesNotContain("files", html, StringComparison.Ordinal);
+        Assert.Contains("<td class=\"text\">S2, 5</td><td class=\"text\">packed</td>", html, StringComparison.Ordinal);
+        Assert.DoesNotContain("Does not fit", HtmlReport.Render([packed]), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Pools_that_are_not_drawn_are_counted()
+    {
+        Assert.Contains("drawn for the last 12 of 20 runs", HtmlReport.Render(Samples.Table()), StringComparison.Ordinal);
+        Assert.DoesNotContain("drawn for the last", HtmlReport.Render(Samples.Table()[..12]), StringComparison.Ordinal);
     }
 
     [Fact]

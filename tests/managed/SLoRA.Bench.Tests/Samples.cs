@@ -57,7 +57,7 @@ internal static class Samples
                 TimePerToken = new Distribution(3600, 0.031, 0.03, 0.04, 0.06, 0.2),
                 Latency = new Distribution(3600, 28, 27, 46, 55, 61),
                 SloSeconds = 6,
-                SloAttainment = rate > 30 ? 0.14 : 0.998,
+                SloAttainment = rate > 30 ? 0.34 - adapters * 0.0001 : 0.998,
                 SendDelay = new Distribution(3600, 0.001, 0.001, 0.001, 0.002, 0.01),
                 Window = window,
             },

@@ -65,7 +65,7 @@ internal static class PaperCommand
                 Console.Error.WriteLine(missing == 0 ? $"{path} is complete" : $"{path} lacks {missing} cells: run the same command again");
                 if (html is not null && table.Cells.Any(cell => cell.Report is not null))
                 {
-                    HtmlReport.Write([.. table.Cells.Select(cell => cell.Report).OfType<ReplayReport>()], html);
+                    HtmlReport.Write([], table.Cells, html);
                 }
             }
 

@@ -19,9 +19,22 @@ internal static class ReportCommand
 
     private static int Run(string[] files, string html)
     {
-        var reports = files.SelectMany(file => PaperTable.TryRead(file) is { } table ? table.Cells.Select(cell => cell.Report).OfType<ReplayReport>() : [BenchFiles.ReadReplay(file)]).ToArray();
-        HtmlReport.Write(reports, html);
-        Console.WriteLine($"{html}: {reports.Length} runs");
+        var replays = new List<ReplayReport>();
+        var cells = new List<PaperCell>();
+        foreach (var file in files)
+        {
+            if (PaperTable.TryRead(file) is { } table)
+            {
+                cells.AddRange(table.Cells);
+            }
+            else
+            {
+                replays.Add(BenchFiles.ReadReplay(file));
+            }
+        }
+
+        HtmlReport.Write(replays, cells, html);
+        Console.WriteLine($"{html}: {replays.Count + cells.Count(cell => cell.Report is not null)} runs");
         return 0;
     }
 }
