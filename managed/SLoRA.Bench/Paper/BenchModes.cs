@@ -46,10 +46,20 @@ internal static class BenchModes
         }
     }
 
+    /// Throws ArgumentException too where the mode cannot be made from the options, whatever the cell.
+    public static void Require(string mode, SLoRAOptions options)
+    {
+        Require(mode);
+        if (mode == Packed && options.Memory.PoolBytes == 0)
+        {
+            throw new ArgumentException("--pool-bytes is 0; packed copies of the model need to know what there is to share");
+        }
+    }
+
     /// Changes the options to those of the cell's mode. Throws ModeDoesNotFitException where the mode cannot serve the cell.
     public static void Apply(SLoRAOptions options, ModeContext context)
     {
-        Require(context.Key.Mode);
+        Require(context.Key.Mode, options);
         s_modes[context.Key.Mode](options, context);
     }
 
@@ -75,11 +85,6 @@ internal static class BenchModes
 
     private static long PackedPool(long poolBytes, ModeContext context)
     {
-        if (poolBytes == 0)
-        {
-            throw new ArgumentException("--pool-bytes is 0; packed copies of the model need to know what there is to share");
-        }
-
         var share = (poolBytes + context.WeightBytes) / context.Key.Adapters - context.WeightBytes;
         var smallest = PaperOptions.LongestTokens * context.Shape.KvBytesPerToken(context.ElementBytes);
         return share >= smallest ? share : throw new ModeDoesNotFitException(

@@ -37,7 +37,7 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
     public async Task<(PaperTable Table, int Missing)> RunAsync(CancellationToken ct)
     {
         options.Validate();
-        _table = _table.For(PaperSettings.Of(options, engineOptions()), path);
+        RequireEngine(engineOptions());
         var run = _table.NextRun;
         var missing = options.Keys.Where(key => !_table.Has(key)).OrderByDescending(key => key == options.Control).ToList();
         if (missing.Count > 0 && missing[0] != options.Control && HasTime())
@@ -52,6 +52,17 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
         }
 
         return (_table, missing.Count);
+    }
+
+    // All that is wrong for any cell, before the first one is measured.
+    private void RequireEngine(SLoRAOptions engine)
+    {
+        foreach (var mode in options.Modes)
+        {
+            BenchModes.Require(mode, engine);
+        }
+
+        _table = _table.For(PaperSettings.Of(options, engine), path);
     }
 
     public async ValueTask DisposeAsync()

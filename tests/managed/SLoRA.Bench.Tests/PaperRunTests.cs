@@ -95,6 +95,10 @@ public sealed class PaperRunTests : IDisposable
     }
 
     [Fact]
+    public Task Packed_copies_of_an_unknown_pool_are_refused_before_a_cell_is_measured() =>
+        RefusesAsync(new PaperOptions { Modes = ["default", "packed"] }, () => Changed(engine => engine.Memory.PoolBytes = 0), "--pool-bytes is 0; packed copies of the model need to know what there is to share");
+
+    [Fact]
     public void The_split_is_by_rule()
     {
         var options = EngineOptions();
@@ -143,6 +147,13 @@ public sealed class PaperRunTests : IDisposable
     {
         await using var run = new PaperRun(options, EngineOptions, _path, new Quiet());
         return await run.RunAsync(default);
+    }
+
+    private async Task RefusesAsync(PaperOptions options, Func<SLoRAOptions> engine, string problem)
+    {
+        await using var run = new PaperRun(options, engine, _path, new Quiet());
+        Assert.StartsWith(problem, (await Assert.ThrowsAsync<ArgumentException>(() => run.RunAsync(default))).Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(_path), "nothing is measured");
     }
 
     private static SLoRAOptions EngineOptions()
