@@ -5,6 +5,11 @@ namespace SLoRA.Bench.Models;
 
 internal sealed record ModelShape(int NumLayers, int HiddenSize, int IntermediateSize, int NumHeads, int NumKvHeads, int HeadSize, int VocabSize)
 {
+    private static readonly string[] s_ropeKeys = ["rope_scaling", "rope_parameters"];
+
+    /// Tokens that the model was made for; 0: only the engine knows, or the file does not say.
+    public int MaxContext { get; init; }
+
     /// Output and input size of the four matmuls of a layer as the engine runs them: qkv, o, gate and up, down.
     public IReadOnlyList<(int N, int K)> LayerMatmuls =>
     [
@@ -30,6 +35,9 @@ internal sealed record ModelShape(int NumLayers, int HiddenSize, int Intermediat
         return (long)NumLayers * elementBytes * rows.Where((_, module) => modules == 0 || (modules >> module & 1) != 0).Sum();
     }
 
+    /// Tokens of the longest sequence of an engine that is asked for so many.
+    public int ContextOf(int wanted) => MaxContext > 0 ? Math.Min(wanted, MaxContext) : wanted;
+
     /// Throws ArgumentException naming the file and the key that is missing.
     public static ModelShape Read(string folder)
     {
@@ -50,8 +58,15 @@ internal sealed record ModelShape(int NumLayers, int HiddenSize, int Intermediat
             heads,
             Whole(root, "num_key_value_heads", path, heads),
             Whole(root, "head_dim", path, hidden / heads),
-            Whole(root, "vocab_size", path));
+            Whole(root, "vocab_size", path))
+        {
+            MaxContext = IsStretched(root) ? 0 : Whole(root, "max_position_embeddings", path, 0),
+        };
     }
+
+    // A dynamic rotary embedding goes past the trained length, as far as the engine says.
+    private static bool IsStretched(JsonElement root) =>
+        s_ropeKeys.Any(key => root.TryGetProperty(key, out var rope) && rope.ValueKind == JsonValueKind.Object && rope.GetRawText().Contains("\"dynamic\"", StringComparison.Ordinal));
 
     private static int Whole(JsonElement root, string key, string path, int? otherwise = null)
     {

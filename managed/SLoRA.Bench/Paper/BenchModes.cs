@@ -4,8 +4,8 @@ using SLoRA.Bench.Models;
 
 namespace SLoRA.Bench.Paper;
 
-/// What a mode may need to know: the cell, its adapters, the model, and bytes of an element.
-internal sealed record ModeContext(PaperKey Key, AdapterSet Set, ModelShape Shape, int ElementBytes)
+/// What a mode may need to know: the cell, its adapters, the model, bytes of an element, and the longest request.
+internal sealed record ModeContext(PaperKey Key, AdapterSet Set, ModelShape Shape, int ElementBytes, int LongestTokens)
 {
     /// Of one image, over the cell's adapters.
     public long MeanAdapterBytes => (long)(Enumerable.Range(0, Key.Adapters).Average(Set.RankOf) * Shape.AdapterBytesPerRank(Set.Modules, ElementBytes));
@@ -86,7 +86,7 @@ internal static class BenchModes
     private static long PackedPool(long poolBytes, ModeContext context)
     {
         var share = (poolBytes + context.WeightBytes) / context.Key.Adapters - context.WeightBytes;
-        var smallest = PaperOptions.LongestTokens * context.Shape.KvBytesPerToken(context.ElementBytes);
+        var smallest = context.LongestTokens * context.Shape.KvBytesPerToken(context.ElementBytes);
         return share >= smallest ? share : throw new ModeDoesNotFitException(
             $"{context.Key.Adapters} copies of {context.WeightBytes} bytes leave {Math.Max(0, share)} bytes of KV each of {poolBytes + context.WeightBytes} in all; a request needs {smallest}");
     }

@@ -19,6 +19,9 @@ internal sealed record PaperOptions
 
     public double Seconds { get; init; } = 60;
 
+    /// Of prompts and of outputs, uniform in [Shortest, Longest).
+    public (int Shortest, int Longest) Lengths { get; init; } = (8, 512);
+
     /// Stop every cell at the window's end; otherwise only those of other modes than the default stop there.
     public bool StopsAll { get; init; }
 
@@ -42,10 +45,12 @@ internal sealed record PaperOptions
 
     public AdapterSet SetOf(string name) => new(name, Math.Max(ControlAdapters, Adapters.Max()), AdapterSet.Paper[name], Modules, DistinctImages);
 
-    public static Trace TraceOf(PaperKey key) => TraceGenerator.Generate(new TraceSpec(key.Adapters, key.Rate, key.Seconds));
+    public Trace TraceOf(PaperKey key) => TraceGenerator.Generate(SpecOf(key.Adapters));
 
-    /// Prompt and output of the longest request of any cell.
-    public static int LongestTokens => 2 * new TraceSpec(1, 1, 1).LongestTokens;
+    /// Room for prompt and output of the longest request of any cell.
+    public int LongestTokens => 2 * Lengths.Longest;
+
+    private TraceSpec SpecOf(int adapters) => new(adapters, Rate, Seconds) { ShortestTokens = Lengths.Shortest, LongestTokens = Lengths.Longest };
 
     /// Throws ArgumentException with the value and what it may be.
     public void Validate()
@@ -65,6 +70,6 @@ internal sealed record PaperOptions
             BenchModes.Require(mode);
         }
 
-        new TraceSpec(Adapters.Min(), Rate, Seconds).Validate();
+        SpecOf(Adapters.Min()).Validate();
     }
 }

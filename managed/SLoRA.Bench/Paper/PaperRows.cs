@@ -8,7 +8,7 @@ namespace SLoRA.Bench.Paper;
 internal static class PaperRows
 {
     public static IReadOnlyList<string> Columns { get; } =
-        ["set", "mode", "adapters", "run", "requests/s", "bound", "of bound", "over n = 5", "paper's", "window tokens/s", "ms/token", "first token p50, s", "loads", "in vain", "largest decode batch"];
+        ["set", "mode", "adapters", "run", "requests/s", "bound", "of bound", "over n = 5", "paper's", "window tokens/s", "ms/token", "first token p50, s", "aborted", "loads", "in vain", "largest decode batch"];
 
     public static IEnumerable<string[]> Of(PaperTable table) => table.Cells.Select(cell => Of(cell, table));
 
@@ -33,7 +33,7 @@ internal static class PaperRows
             first is null ? "" : F(Rates.Ratio(report, first), 3),
             published is { } relative ? F(relative, 3) : "",
             F(report.Results.Window.OutputTokensPerSecond, 0), F(1000 * report.Results.TimePerToken.Mean, 2), F(report.Results.FirstToken.P50, 2),
-            F(report.Engine?.AdapterLoads ?? 0, 0), F(report.Engine?.AdapterUnusedLoads ?? 0, 0), F(report.Engine?.LargestDecodeBatch ?? 0, 0),
+            F(report.Results.Aborted, 0), F(report.Engine?.AdapterLoads ?? 0, 0), F(report.Engine?.AdapterUnusedLoads ?? 0, 0), F(report.Engine?.LargestDecodeBatch ?? 0, 0),
         ];
     }
 

@@ -62,6 +62,12 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
             BenchModes.Require(mode, engine);
         }
 
+        var context = ModelShape.Read(engine.Model.Path).ContextOf(engine.Memory.MaxContext);
+        foreach (var key in options.Keys.Append(options.Control))
+        {
+            options.TraceOf(key).RequireContext(context);
+        }
+
         _table = _table.For(PaperSettings.Of(options, engine), path);
     }
 
@@ -90,7 +96,7 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
         }
 
         var replay = options.Replay with { StopAtWindowEnd = options.StopsAll || key.Mode != BenchModes.Default };
-        var measurement = new EngineReplay(_engine!, PaperOptions.TraceOf(key), replay)
+        var measurement = new EngineReplay(_engine!, options.TraceOf(key), replay)
         {
             Mode = key.Mode,
             Set = _set,
@@ -121,7 +127,7 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
             _set = null;
             var engine = engineOptions();
             var shape = ModelShape.Read(engine.Model.Path);
-            BenchModes.Apply(engine, new ModeContext(key, options.SetOf(key.Set), shape, engine.Model.Dtype == ComputeDtype.F32 ? sizeof(float) : sizeof(short)));
+            BenchModes.Apply(engine, new ModeContext(key, options.SetOf(key.Set), shape, engine.Model.Dtype == ComputeDtype.F32 ? sizeof(float) : sizeof(short), options.LongestTokens));
             _ceilings ??= Ceilings.Measure(shape, engine.Native, engine.Model.Dtype);
             await display.LoadAsync(async progress => _engine = await SLoRAEngine.LoadAsync(engine, progress, null, ct).ConfigureAwait(false)).ConfigureAwait(false);
         }

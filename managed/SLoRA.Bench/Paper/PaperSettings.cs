@@ -33,6 +33,9 @@ internal sealed record PaperSettings
     /// 0: all differ.
     public int? DistinctImages { get; init; }
 
+    /// Such as "8:512", of prompts and of outputs.
+    public string? Lengths { get; init; }
+
     /// Such as "20:60", in seconds of the trace.
     public string? Window { get; init; }
 
@@ -52,6 +55,7 @@ internal sealed record PaperSettings
         PrefillChunk = engine.Scheduler.PrefillChunk,
         Modules = ModuleNames.Of(options.Modules),
         DistinctImages = options.DistinctImages,
+        Lengths = string.Create(CultureInfo.InvariantCulture, $"{options.Lengths.Shortest}:{options.Lengths.Longest}"),
         Window = WindowOf(options.Replay.Window.FromSeconds, options.Replay.Window.ToSeconds),
         StopsAll = options.StopsAll,
     };
@@ -88,7 +92,7 @@ internal sealed record PaperSettings
     private IEnumerable<(string Name, object? Value)> Named =>
     [
         ("model", Model), ("dtype", Dtype), ("backend", Backend), ("tp", TpSize), ("pool-bytes", PoolBytes), ("max-context", MaxContext), ("max-sequences", MaxSequences),
-        ("max-batch-tokens", MaxBatchTokens), ("prefill-chunk", PrefillChunk), ("modules", Modules), ("distinct", DistinctImages), ("window-seconds", Window), ("window", StopsAll switch { true => "on", false => "off", _ => null }),
+        ("max-batch-tokens", MaxBatchTokens), ("prefill-chunk", PrefillChunk), ("modules", Modules), ("distinct", DistinctImages), ("lengths", Lengths), ("window-seconds", Window), ("window", StopsAll switch { true => "on", false => "off", _ => null }),
     ];
 
     private static string WindowOf(double from, double to) => string.Create(CultureInfo.InvariantCulture, $"{from}:{to}");

@@ -21,6 +21,13 @@ internal sealed record PaperTable
 
     public bool Has(PaperKey key) => Cells.Any(cell => !cell.IsControl && cell.Key == key);
 
+    /// Requests of all cells that were refused or failed, and the first one's message.
+    public (long Aborted, string? FirstError) Failures()
+    {
+        var results = Cells.Select(cell => cell.Report?.Results).OfType<ReplaySummary>().ToArray();
+        return (results.Sum(result => (long)result.Aborted), results.FirstOrDefault(result => result.Aborted > 0)?.FirstError);
+    }
+
     /// null where the file is JSON of another kind. Throws ArgumentException where it is none at all.
     public static PaperTable? TryRead(string path)
     {

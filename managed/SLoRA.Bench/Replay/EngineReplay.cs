@@ -26,6 +26,7 @@ internal sealed class EngineReplay(SLoRAEngine engine, Trace trace, ReplayOption
 
     public async Task<ReplayReport> RunAsync(IProgress<ReplayProgress>? progress, CancellationToken ct)
     {
+        trace.RequireContext(engine.Info.Limits.MaxContextTokens);
         var sized = options with { VocabularySize = engine.Info.Limits.VocabularySize };
         var environment = BenchEnvironment.Read(engine.Info.Backend, engine.Info.NativeBuild);
 

@@ -20,6 +20,15 @@ internal sealed record Trace(string Name, IReadOnlyList<TraceRequest> Requests)
     /// Prompt and output of the longest request.
     public int LongestTokens => Requests.Count == 0 ? 0 : Requests.Max(request => request.PromptTokens + request.OutputTokens);
 
+    /// Throws ArgumentException where a request would be refused: its tokens and the limit.
+    public void RequireContext(int contextTokens)
+    {
+        if (LongestTokens > contextTokens)
+        {
+            throw new ArgumentException($"the longest request of trace '{Name}' has {LongestTokens} tokens, prompt and output; the context has {contextTokens}: shorter --lengths are needed, or another trace");
+        }
+    }
+
     /// The requests that arrive before `seconds`, at most `count`; 0: no limit.
     public Trace Limit(double seconds, int count)
     {

@@ -15,6 +15,15 @@ internal sealed record TraceSpec(int Adapters, double Rate, double Seconds, doub
 
     public string Name => string.Create(CultureInfo.InvariantCulture, $"n{Adapters}-r{Rate}-s{Seconds}-a{Alpha}-cv{Cv}");
 
+    /// The two ends of "8:512". Throws ArgumentException with the value.
+    public static (int Shortest, int Longest) ParseLengths(string text)
+    {
+        var ends = text.Split(':');
+        return ends.Length == 2 && int.TryParse(ends[0], NumberStyles.None, CultureInfo.InvariantCulture, out var shortest) && int.TryParse(ends[1], NumberStyles.None, CultureInfo.InvariantCulture, out var longest)
+            ? (shortest, longest)
+            : throw new ArgumentException($"--lengths is '{text}'; it must be two numbers such as 8:512");
+    }
+
     /// Throws TraceException with the value and the limit.
     public void Validate()
     {

@@ -126,6 +126,16 @@ public class EngineReplayTests
     }
 
     [Fact]
+    public async Task A_trace_longer_than_the_context_is_refused_with_value_and_limit()
+    {
+        await using var engine = await LoadAsync();
+        var trace = new Trace("long", [new TraceRequest(0, -1, 1000, 24), new TraceRequest(0, -1, 1000, 25)]);
+        var error = await Assert.ThrowsAsync<ArgumentException>(() => new EngineReplay(engine, trace, new ReplayOptions()).RunAsync(null, default));
+        Assert.StartsWith("the longest request of trace 'long' has 1025 tokens, prompt and output; the context has 1024", error.Message, StringComparison.Ordinal);
+        trace.RequireContext(1025);
+    }
+
+    [Fact]
     public async Task The_report_is_json_with_its_schema_and_survives_a_round()
     {
         await using var engine = await LoadAsync();

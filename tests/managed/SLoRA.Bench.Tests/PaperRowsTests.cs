@@ -50,6 +50,17 @@ public class PaperRowsTests
     }
 
     [Fact]
+    public void Aborted_requests_have_a_column_and_are_counted_over_the_cells()
+    {
+        var good = Cell(1, s_control, 20);
+        var bad = Cell(1, s_control with { Adapters = 100 }, 20);
+        bad = bad with { Report = bad.Report! with { Results = bad.Report.Results with { Aborted = 7, FirstError = "too long" } } };
+        Assert.Equal(["0", "7"], Column("aborted", good, bad));
+        Assert.Equal((7, "too long"), new PaperTable { Cells = [good, bad, bad with { Report = null }] }.Failures());
+        Assert.Equal((0, null), new PaperTable { Cells = [good] }.Failures());
+    }
+
+    [Fact]
     public void A_cell_that_does_not_fit_is_a_row_of_full_width()
     {
         var row = Assert.Single(PaperRows.Of(new PaperTable { Cells = [new PaperCell(s_control with { Mode = "packed" }, 3, false, null, "too large")] }));

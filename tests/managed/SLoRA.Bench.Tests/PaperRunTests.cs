@@ -99,10 +99,25 @@ public sealed class PaperRunTests : IDisposable
         RefusesAsync(new PaperOptions { Modes = ["default", "packed"] }, () => Changed(engine => engine.Memory.PoolBytes = 0), "--pool-bytes is 0; packed copies of the model need to know what there is to share");
 
     [Fact]
+    public async Task Requests_longer_than_the_context_are_refused_before_a_cell_is_measured()
+    {
+        await RefusesAsync(new PaperOptions { Adapters = [5] }, () => Changed(engine => engine.Memory.MaxContext = 512), "the longest request of trace 'n5-r60-s60-a1-cv1' has 10");
+
+        // The model's own limit is the nearer one.
+        var path = SyntheticModels.Open("tiny", ComputeDtype.Bf16).Path;
+        Assert.Equal(ModelShape.Read(path).MaxContext, ModelShape.Read(path).ContextOf(1 << 20));
+        var options = new PaperOptions { Sets = ["S1"], Adapters = [5], Lengths = (8, 32), Rate = 10, Seconds = 1, StopsAll = true, Replay = new ReplayOptions { Window = new ReplayWindow(0, 1) } };
+        await using var run = new PaperRun(options, () => Changed(engine => engine.Memory.MaxContext = 64), _path, new Quiet());
+        var (table, _) = await run.RunAsync(default);
+        Assert.Equal((0, "8:32"), (table.Cells[0].Report!.Results.Aborted, table.Settings!.Lengths));
+        Assert.InRange(table.Cells[0].Report!.Trace.PromptTokens, 80, 310);
+    }
+
+    [Fact]
     public void The_split_is_by_rule()
     {
         var options = EngineOptions();
-        var context = new ModeContext(new PaperKey("S2", 5, "split", 60, 60), new PaperOptions().SetOf("S2"), ModelShape.Read(options.Model.Path), 2);
+        var context = new ModeContext(new PaperKey("S2", 5, "split", 60, 60), new PaperOptions().SetOf("S2"), ModelShape.Read(options.Model.Path), 2, 1024);
         BenchModes.Apply(options, context);
 
         // Ranks 64, 32, 16, 8, 64 of (128 + 128) x 4 modules x 2 layers x 2 bytes.

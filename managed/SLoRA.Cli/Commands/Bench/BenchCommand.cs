@@ -49,6 +49,7 @@ internal static class BenchCommand
             var options = arguments.Read(parsed, trace.LongestTokens);
             var set = arguments.Set(parsed, trace);
             var shape = ModelShape.Read(options.Model.Path);
+            trace.RequireContext(shape.ContextOf(options.Memory.MaxContext));
             var ceilings = replay.WantsBound(parsed) ? Ceilings.Measure(shape, options.Native, options.Model.Dtype) : null;
             var loading = Stopwatch.StartNew();
             var engine = await LoadDisplay.RunAsync(progress => LoadAsync(options, set, progress, loading, ct)).ConfigureAwait(false);

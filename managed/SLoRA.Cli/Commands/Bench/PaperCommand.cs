@@ -7,6 +7,7 @@ using SLoRA.Bench.Paper;
 using SLoRA.Bench.Replay;
 using SLoRA.Bench.Reports;
 using SLoRA.Bench.Results;
+using SLoRA.Bench.Traces;
 using SLoRA.Cli.Display;
 using Spectre.Console;
 
@@ -22,12 +23,13 @@ internal static class PaperCommand
         var modes = new Option<string>("--modes") { Description = $"Some of {string.Join(",", BenchModes.Names)}.", DefaultValueFactory = _ => BenchModes.Default };
         var rate = new Option<double>("--rate") { Description = "Requests a second; 60 saturates, the paper has 10.", DefaultValueFactory = _ => 60 };
         var seconds = new Option<double>("--seconds") { Description = "Seconds of each trace.", DefaultValueFactory = _ => 60 };
+        var lengths = new Option<string>("--lengths") { Description = "Prompt and output lengths, uniform in [first, second).", DefaultValueFactory = _ => "8:512" };
         var window = new Option<bool>("--window") { Description = "Stop every cell when the window ends, the default mode's too." };
         var distinct = new Option<int>("--distinct") { Description = "Different images of a set; 0: all differ.", DefaultValueFactory = _ => 512 };
         var resume = new Option<string>("--resume") { Description = "File of the table: what it has is kept, what it lacks is measured.", DefaultValueFactory = _ => "paper.json" };
         var budget = new Option<double>("--budget-seconds") { Description = "Stop before the cell that would go past this; 0: no limit." };
         var html = new Option<string?>("--html") { Description = "File for the table with plots." };
-        var command = new Command("paper", "Measures the paper's comparison table, over as many runs as it takes.") { sets, counts, modes, rate, seconds, window, distinct, resume, budget, html };
+        var command = new Command("paper", "Measures the paper's comparison table, over as many runs as it takes.") { sets, counts, modes, rate, seconds, lengths, window, distinct, resume, budget, html };
         engine.AddTo(command);
         command.SetAction(async (parsed, ct) =>
         {
@@ -38,12 +40,13 @@ internal static class PaperCommand
                 Modes = Split(parsed.GetValue(modes)!),
                 Rate = parsed.GetValue(rate),
                 Seconds = parsed.GetValue(seconds),
+                Lengths = TraceSpec.ParseLengths(parsed.GetValue(lengths)!),
                 StopsAll = parsed.GetValue(window),
                 Modules = engine.Modules(parsed),
                 DistinctImages = parsed.GetValue(distinct),
                 BudgetSeconds = parsed.GetValue(budget),
             };
-            return await RunAsync(options, () => engine.Read(parsed, PaperOptions.LongestTokens), parsed.GetValue(resume)!, parsed.GetValue(html), ct).ConfigureAwait(false);
+            return await RunAsync(options, () => engine.Read(parsed, options.LongestTokens), parsed.GetValue(resume)!, parsed.GetValue(html), ct).ConfigureAwait(false);
         });
         return command;
     }
@@ -57,7 +60,7 @@ internal static class PaperCommand
     {
         try
         {
-            var run = new PaperRun(options, engine, path, new Display());
+            var run = new PaperRun(options, engine, path, new Display(options));
             await using (run.ConfigureAwait(false))
             {
                 var (table, missing) = await run.RunAsync(ct).ConfigureAwait(false);
@@ -67,9 +70,15 @@ internal static class PaperCommand
                 {
                     HtmlReport.Write([], table.Cells, html);
                 }
-            }
 
-            return 0;
+                var (aborted, error) = table.Failures();
+                if (aborted > 0)
+                {
+                    Console.Error.WriteLine($"{path} has {aborted} aborted requests, the first by: {error}");
+                }
+
+                return aborted == 0 ? 0 : 1;
+            }
         }
         finally
         {
@@ -90,7 +99,7 @@ internal static class PaperCommand
 
     private static string F(double value, int digits) => value.ToString("F" + digits.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 
-    private sealed class Display : IPaperDisplay
+    private sealed class Display(PaperOptions options) : IPaperDisplay
     {
         public Task LoadAsync(Func<IProgress<LoadProgress>, Task> load) => LoadDisplay.RunAsync(async progress =>
         {
@@ -99,7 +108,7 @@ internal static class PaperCommand
         });
 
         public Task<ReplayReport> ReplayAsync(PaperKey key, Func<IProgress<ReplayProgress>, Task<ReplayReport>> replay) =>
-            ReplayDisplay.RunAsync(PaperOptions.TraceOf(key), replay);
+            ReplayDisplay.RunAsync(options.TraceOf(key), replay);
 
         public void Show(PaperCell cell)
         {
@@ -111,7 +120,7 @@ internal static class PaperCommand
             }
 
             var share = report.ShareOfBound is { } of ? $", {F(100 * of, 1)} % of the bound" : "";
-            Console.Error.WriteLine($"{key.Set} n={key.Adapters} {key.Mode}: {F(Rates.Of(report), 2)} requests/s{share}, {F(report.Results.Window.OutputTokensPerSecond, 0)} tokens/s in the window");
+            Console.Error.WriteLine($"{key.Set} n={key.Adapters} {key.Mode}: {F(Rates.Of(report), 2)} requests/s{share}, {F(report.Results.Window.OutputTokensPerSecond, 0)} tokens/s in the window{(report.Results.Aborted > 0 ? $", {report.Results.Aborted} aborted" : "")}");
         }
     }
 }

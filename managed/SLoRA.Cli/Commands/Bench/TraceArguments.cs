@@ -46,13 +46,7 @@ internal sealed class TraceArguments
 
     private TraceSpec ReadSpec(ParseResult parsed)
     {
-        var text = parsed.GetValue(_lengths)!;
-        var ends = text.Split(':');
-        if (ends.Length != 2 || !int.TryParse(ends[0], out var shortest) || !int.TryParse(ends[1], out var longest))
-        {
-            throw new ArgumentException($"--lengths is '{text}'; it must be two numbers such as 8:512");
-        }
-
+        var (shortest, longest) = TraceSpec.ParseLengths(parsed.GetValue(_lengths)!);
         return new TraceSpec(parsed.GetValue(_adapters), parsed.GetValue(_rate), parsed.GetValue(_seconds), parsed.GetValue(_alpha), parsed.GetValue(_cv))
         {
             ShortestTokens = shortest,
