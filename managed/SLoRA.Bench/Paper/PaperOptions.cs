@@ -1,4 +1,5 @@
 // Which cells of the comparison table are wanted, and how they are measured.
+using System.Globalization;
 using SLoRA.Bench.Adapters;
 using SLoRA.Bench.Replay;
 using SLoRA.Bench.Traces;
@@ -63,6 +64,11 @@ internal sealed record PaperOptions
         if (Sets.Count == 0 || Adapters.Count == 0 || Modes.Count == 0)
         {
             throw new ArgumentException("a table needs a set, a number of adapters and a mode");
+        }
+
+        if (!(BudgetSeconds >= 0))
+        {
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--budget-seconds is {BudgetSeconds}; it must be 0 (no limit) or more"));
         }
 
         foreach (var mode in Modes)

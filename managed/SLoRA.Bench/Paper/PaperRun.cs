@@ -57,6 +57,11 @@ internal sealed class PaperRun(PaperOptions options, Func<SLoRAOptions> engineOp
     // All that is wrong for any cell, before the first one is measured.
     private void RequireEngine(SLoRAOptions engine)
     {
+        if (engine.Adapters.Directories.Count > 0)
+        {
+            throw new ArgumentException($"--adapters is '{engine.Adapters.Directories[0]}'; a table's adapters are synthetic, those of --sets");
+        }
+
         foreach (var mode in options.Modes)
         {
             BenchModes.Require(mode, engine);

@@ -34,9 +34,13 @@ internal sealed record PaperTable
         try
         {
             using var document = JsonDocument.Parse(File.ReadAllBytes(path));
-            return document.RootElement.ValueKind == JsonValueKind.Object && document.RootElement.TryGetProperty("schema", out var schema) && schema.ValueEquals(CurrentSchema)
-                ? document.Deserialize(BenchJson.Default.PaperTable)
-                : null;
+            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("schema", out var schema) || schema.ValueKind != JsonValueKind.String || !schema.ValueEquals(CurrentSchema))
+            {
+                return null;
+            }
+
+            var table = document.Deserialize(BenchJson.Default.PaperTable);
+            return table is not null && table.Cells.All(cell => cell is not null) ? table : throw new JsonException("a cell is null");
         }
         catch (JsonException error)
         {

@@ -99,6 +99,10 @@ public sealed class PaperRunTests : IDisposable
         RefusesAsync(new PaperOptions { Modes = ["default", "packed"] }, () => Changed(engine => engine.Memory.PoolBytes = 0), "--pool-bytes is 0; packed copies of the model need to know what there is to share");
 
     [Fact]
+    public Task Adapters_of_a_folder_are_refused() =>
+        RefusesAsync(new PaperOptions(), () => Changed(engine => engine.Adapters.Directories.Add("folder")), "--adapters is 'folder'; a table's adapters are synthetic, those of --sets");
+
+    [Fact]
     public async Task Requests_longer_than_the_context_are_refused_before_a_cell_is_measured()
     {
         await RefusesAsync(new PaperOptions { Adapters = [5] }, () => Changed(engine => engine.Memory.MaxContext = 512), "the longest request of trace 'n5-r60-s60-a1-cv1' has 10");

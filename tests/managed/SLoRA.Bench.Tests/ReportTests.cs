@@ -1,4 +1,6 @@
 // The HTML report as text, its axes, and the table of the paper as a file.
+using System.Text.Json;
+using System.Text.Json.Nodes;
 using SLoRA.Bench.Paper;
 using SLoRA.Bench.Reports;
 using SLoRA.Bench.Results;
@@ -135,8 +137,10 @@ public sealed class ReportTests : IDisposable
     {
         var key = new PaperKey("S2", 100, "default", 60, 60);
         var table = new PaperTable { Cells = [new PaperCell(key, 1, false, Samples.Report("S2", 100, "default", 60, 31)), new PaperCell(key with { Adapters = 5 }, 2, true, Samples.Report("S2", 5, "default", 60, 31))] };
+        table = table with { Cells = [.. table.Cells, new PaperCell(key with { Mode = "packed" }, 2, false, null, "too large")] };
         table.Write(_path);
         var read = PaperTable.Open(_path);
+        Assert.Equal((null, "too large"), (read.Cells[2].Report, read.Cells[2].Note));
         Assert.True(read.Has(key));
         Assert.False(read.Has(key with { Adapters = 5 }), "a control stands for no cell");
         Assert.False(read.Has(key with { Mode = "split" }));
@@ -151,9 +155,45 @@ public sealed class ReportTests : IDisposable
         File.WriteAllText(_path, "{\"schema\": \"other/1\"}");
         Assert.Contains("is no table of schema slora-bench-paper/1", Assert.Throws<ArgumentException>(() => PaperTable.Open(_path)).Message, StringComparison.Ordinal);
         Assert.Contains(_path, Assert.Throws<ArgumentException>(() => BenchFiles.ReadReplay(_path)).Message, StringComparison.Ordinal);
+        File.WriteAllText(_path, "{\"schema\": 1}");
+        Assert.Null(PaperTable.TryRead(_path));
+        Assert.Contains("is no report of a replay", Assert.Throws<ArgumentException>(() => BenchFiles.ReadReplay(_path)).Message, StringComparison.Ordinal);
         File.WriteAllText(_path, "{");
         Assert.Contains("is no JSON of a bench", Assert.Throws<ArgumentException>(() => PaperTable.Open(_path)).Message, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("null", "$.cells")]
+    [InlineData("[null]", "a cell is null")]
+    [InlineData("[{\"run\": 1, \"is_control\": false}]", "'key'")]
+    public void Cells_that_lack_what_they_need_are_refused(string cells, string problem)
+    {
+        File.WriteAllText(_path, $"{{\"schema\": \"slora-bench-paper/1\", \"cells\": {cells}}}");
+        var message = Assert.Throws<ArgumentException>(() => PaperTable.Open(_path)).Message;
+        Assert.StartsWith($"'{_path}' is no JSON of a bench: ", message, StringComparison.Ordinal);
+        Assert.Contains(problem, message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', message);
+    }
+
+    [Fact]
+    public void A_report_without_results_is_refused()
+    {
+        var text = JsonSerializer.Serialize(Samples.Report("S1", 5, "default", 60, 9), BenchJson.Default.ReplayReport);
+        var report = JsonNode.Parse(text)!;
+        report["results"] = null;
+        File.WriteAllText(_path, report.ToJsonString());
+        var message = Assert.Throws<ArgumentException>(() => BenchFiles.ReadReplay(_path)).Message;
+        Assert.StartsWith($"'{_path}' is no report of a replay: ", message, StringComparison.Ordinal);
+        Assert.Contains("$.results", message, StringComparison.Ordinal);
+        File.WriteAllText(_path, text);
+        Assert.Equal(9, BenchFiles.ReadReplay(_path).Results.RequestsPerSecond);
+    }
+
+    [Theory]
+    [InlineData(-5, "-5")]
+    [InlineData(double.NaN, "NaN")]
+    public void A_budget_below_nothing_is_refused(double seconds, string value) =>
+        Assert.Equal($"--budget-seconds is {value}; it must be 0 (no limit) or more", Assert.Throws<ArgumentException>(() => new PaperOptions { BudgetSeconds = seconds }.Validate()).Message);
 
     [Theory]
     [InlineData("S3", "default", 5, "there is no set 'S3'; the sets are S1, S2, S4")]
