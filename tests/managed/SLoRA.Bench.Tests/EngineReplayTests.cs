@@ -24,10 +24,11 @@ public class EngineReplayTests
         options.Scheduler.MaxQueue = 100_000;
     }
 
-    private static async Task<SLoRAEngine> LoadAsync()
+    private static async Task<SLoRAEngine> LoadAsync(Action<SLoRAOptions>? configure = null)
     {
         var options = new SLoRAOptions { Model = SyntheticModels.Open("tiny", ComputeDtype.Bf16) };
         Configure(options);
+        configure?.Invoke(options);
         return await SLoRAEngine.LoadAsync(options);
     }
 
@@ -114,7 +115,7 @@ public class EngineReplayTests
     [Fact]
     public async Task A_trace_that_does_not_fit_the_bound_s_pool_is_refused_before_it_is_replayed()
     {
-        await using var engine = await LoadAsync();
+        await using var engine = await LoadAsync(options => options.Memory.PoolBytes /= 128);
         var shape = ModelShape.Read(SyntheticModels.Open("tiny", ComputeDtype.Bf16).Path);
         var tokens = engine.Info.TotalPages * engine.Info.TokensPerPage;
         var trace = new Trace("one", [new TraceRequest(0, -1, 4, 4), new TraceRequest(0.1, -1, tokens, 100)]);
