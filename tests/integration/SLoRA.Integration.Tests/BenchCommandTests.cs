@@ -49,9 +49,12 @@ public sealed class BenchCommandTests : IDisposable
     [InlineData("--json", "cold")]
     [InlineData("--json", "tp")]
     [InlineData("--out", "trace")]
+    [InlineData("--resume", "paper")]
+    [InlineData("--html", "paper")]
+    [InlineData("--html", "report", "table.json")]
     public async Task A_file_that_cannot_be_written_is_named_before_anything_is_measured(string option, params string[] command)
     {
-        string[] engine = command is ["trace" or "tp"] ? [] : ["--synthetic", "tiny"];
+        string[] engine = command is ["trace" or "tp"] or ["report", ..] ? [] : ["--synthetic", "tiny"];
         var missing = Path.Combine(_folder.FullName, "nowhere", "x.json");
         foreach (var (path, problem) in new[] { (_folder.FullName, "which is a folder; a file is needed"), (missing, "whose folder does not exist") })
         {

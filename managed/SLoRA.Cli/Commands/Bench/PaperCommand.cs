@@ -33,6 +33,8 @@ internal static class PaperCommand
         engine.AddTo(command);
         command.SetAction(async (parsed, ct) =>
         {
+            OutputFile.Check(parsed.GetValue(resume), "--resume");
+            OutputFile.Check(parsed.GetValue(html), "--html");
             var options = new PaperOptions
             {
                 Sets = Split(parsed.GetValue(sets)!),

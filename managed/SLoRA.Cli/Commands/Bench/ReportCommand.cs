@@ -19,6 +19,7 @@ internal static class ReportCommand
 
     private static int Run(string[] files, string html)
     {
+        OutputFile.Check(html, "--html");
         var replays = new List<ReplayReport>();
         var cells = new List<PaperCell>();
         foreach (var file in files)
