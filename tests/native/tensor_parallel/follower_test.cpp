@@ -166,9 +166,7 @@ TEST(Followers, ADeferredStepThatMadeBuffersGrowLeavesAllRanksWithTheSameRecordi
   RankGroup ranks(tiny_model(2), options, {}, limits);
   ranks.create(1, {1, 2, 3});
   ranks.step({{1, 3, 0, true, false}});
-  auto decode = [&ranks, token = 3u]() mutable {
-    ranks.step({{1, 1, token++, true, false}});
-  };
+  auto decode = [&ranks, token = 3u]() mutable { ranks.step({{1, 1, token++, true, false}}); };
   for (int i = 0; i < 3; ++i) decode();
   ASSERT_EQ(ranks.engine->counters().recordings.count, 1u);
 
