@@ -28,11 +28,16 @@ public class EngineLoopTests
         var probe = new StepProbe(3000);
         test.Native.StepTime = TimeSpan.FromTicks(1);
         test.Engine.Loop.Probe = probe;
+
+        // On a busy machine a request may come long after the first: none of them steps before all are there.
+        test.Native.StepGate.Reset();
         var requests = Enumerable.Range(0, 8).Select(i => Task.Run(() => test.GenerateAsync(Request(max: 2000) with
         {
             Adapters = (i % 3) switch { 0 => [], 1 => ["a"], _ => ["b"] },
             Sampling = new SamplingOptions { NumLogprobs = i % 2 == 0 ? 2 : null },
         }))).ToArray();
+        await Until(() => test.Engine.GetStatistics() is { } now && now.Running + now.Queued == requests.Length);
+        test.Native.StepGate.Set();
         await Task.WhenAll(requests);
 
         // 1000 steps in the middle: admission is behind, the end is ahead.

@@ -267,7 +267,7 @@ TEST(Joining, TheSecretIsNeverSentAndRankZeroMustKnowItToo) {
                                       {"operations", "0"}});
   const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
   std::vector<uint8_t> challenge(40, 0x5a);
-  std::memcpy(challenge.data(), "SLRA\1\0\0\0", 8);
+  std::memcpy(challenge.data(), "SLRA\2\0\0\0", 8);
   ASSERT_EQ(send(fd, challenge.data(), challenge.size(), MSG_NOSIGNAL), 40);
   std::string said(4096, '\0');
   const ssize_t got = recv(fd, said.data(), said.size(), 0);
