@@ -98,18 +98,18 @@ class Ceilings {
 };
 
 void print(const Result& r, double copy_rate) {
-  if (r.what == "decode") {
-    const double bytes = r.floor_us * 1e-6 * copy_rate;
-    std::printf("%-8s %-7s %6d %10.1f %10.1f %10.1f %7.3f %7.2f %% %11.0f %8.2f %8.1f %5.1f %%\n",
-                r.what.c_str(), r.set.c_str(), r.batch, r.device_us, r.wall_us, r.floor_us,
-                r.device_us / r.floor_us, 100 * (r.wall_us - r.device_us) / r.wall_us,
-                r.batch / r.wall_us * 1e6, bytes * 1e-9, bytes / r.device_us * 1e-3,
-                100 * r.floor_us / r.device_us);
-  } else if (r.what != "prefill") {
-    std::printf("%-8s %-7s %6d %10.1f %10.1f %10.1f %7.3f %7.2f %% %11.0f\n", r.what.c_str(),
+  if (r.what != "prefill") {
+    std::printf("%-8s %-7s %6d %10.1f %10.1f %10.1f %7.3f %7.2f %% %11.0f", r.what.c_str(),
                 r.set.c_str(), r.batch, r.device_us, r.wall_us, r.floor_us,
                 r.device_us / r.floor_us, 100 * (r.wall_us - r.device_us) / r.wall_us,
                 r.batch / r.wall_us * 1e6);
+    // A decode step's floor is its bytes alone.
+    const double bytes = r.floor_us * 1e-6 * copy_rate;
+    if (r.what == "decode") {
+      std::printf(" %8.2f %8.1f %5.1f %%", bytes * 1e-9, bytes / r.device_us * 1e-3,
+                  100 * r.floor_us / r.device_us);
+    }
+    std::printf("\n");
   } else {
     std::printf("%-8s %-7s %6d %10.1f %10s %10.1f %7.3f %9s %11.0f\n", r.what.c_str(),
                 r.set.c_str(), r.batch, r.device_us, "-", r.floor_us, r.rate, "-",
