@@ -13,9 +13,7 @@ internal static class LoadDisplay
             return await load(new LoadLines(Console.Error, TimeProvider.System)).ConfigureAwait(false);
         }
 
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
-        var bars = console.Progress().AutoClear(true).Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn());
-        return await bars.StartAsync(context => load(new BarProgress(context))).ConfigureAwait(false);
+        return await Bars.Create().StartAsync(context => load(new BarProgress(context))).ConfigureAwait(false);
     }
 
     // The model and its recorded steps have bars of their own; adapters share one, whose text names the one being read.

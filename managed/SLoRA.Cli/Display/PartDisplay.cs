@@ -13,10 +13,7 @@ internal static class PartDisplay
             return await measure(new PartLines(Console.Error, TimeProvider.System)).ConfigureAwait(false);
         }
 
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
-        var bars = console.Progress().AutoClear(true).Columns(
-            new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn());
-        return await bars.StartAsync(context => measure(new BarProgress(context.AddTask("starting")))).ConfigureAwait(false);
+        return await Bars.Create(new RemainingTimeColumn()).StartAsync(context => measure(new BarProgress(context.AddTask("starting")))).ConfigureAwait(false);
     }
 
     private sealed class BarProgress(ProgressTask task) : IProgress<PartProgress>

@@ -15,10 +15,7 @@ internal static class ReplayDisplay
             return await replay(new ReplayLines(Console.Error)).ConfigureAwait(false);
         }
 
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
-        var bars = console.Progress().AutoClear(true).Columns(
-            new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn());
-        return await bars.StartAsync(context => replay(new BarProgress(context.AddTask(Markup.Escape(trace.Name), maxValue: 1)))).ConfigureAwait(false);
+        return await Bars.Create(new RemainingTimeColumn()).StartAsync(context => replay(new BarProgress(context.AddTask(Markup.Escape(trace.Name), maxValue: 1)))).ConfigureAwait(false);
     }
 
     internal static string Describe(in ReplayProgress value) =>
