@@ -11,7 +11,6 @@ void ForwardPass::lora_embed(void* stream, const batch::Batch& batch,
                              const kernels::EmbedParams& base) {
   kernels::LoraEmbedParams params{};
   params.batch = batch.lora;
-  params.activation_dtype = activation_dtype_;
   params.page_dtype = model_.weights->dtype();
   params.history = base.history;
   params.history_stride = base.history_stride;

@@ -55,7 +55,8 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
   const int64_t t = max_batch_tokens;
   const int64_t query = int64_t{config.num_heads} * config.head_size;
   const int64_t key_value = int64_t{config.num_kv_heads} * config.head_size;
-  residual_ = activations(t, config.hidden_size);
+  residual_ = device::Buffer(backend_.device, device::MemoryKind::kDevice,
+                             static_cast<uint64_t>(t * config.hidden_size) * sizeof(float));
   normed_ = activations(t, config.hidden_size);
   qkv_ = activations(t, query + 2 * key_value);
   attended_ = activations(t, query);
@@ -166,7 +167,6 @@ void ForwardPass::embed(device::Stream& stream, const batch::Batch& batch, const
   kernels::EmbedParams params{};
   params.weight = embedding.packed.data();
   params.weight_dtype = model_.weights->dtype();
-  params.activation_dtype = activation_dtype_;
   params.vocab_size = embedding.n;
   params.hidden_size = embedding.k;
   params.history = history.tokens;
@@ -177,7 +177,7 @@ void ForwardPass::embed(device::Stream& stream, const batch::Batch& batch, const
   params.scale = model_.config->architecture->embed_scale == model::EmbedScale::kSqrtHidden
                      ? std::sqrt(static_cast<float>(embedding.k))
                      : 1.0f;
-  params.out = residual_.data();
+  params.out = residual_.as<float>();
   if (parallel_.group) {
     params.is_shard = true;
     params.vocab_begin =
@@ -186,7 +186,7 @@ void ForwardPass::embed(device::Stream& stream, const batch::Batch& batch, const
   expect_launched(backend_.kernels->embed(stream.handle(), &params), "embed");
   if (batch.has_wide_lora) lora_embed(stream.handle(), batch, params);
   // One rank has a token's row, the others have zeros.
-  sum_in_chunks(stream, batch, residual_);
+  sum_in_chunks(stream, batch, residual_, core::DType::kF32);
 }
 
 // A decode step's matmuls take as long as reading W once, and chunks would read it several times.
@@ -197,23 +197,24 @@ RowChunks ForwardPass::chunks_of(const batch::Batch& batch) const {
 }
 
 void ForwardPass::sum_in_chunks(device::Stream& stream, const batch::Batch& batch,
-                                const device::Buffer& x) {
+                                const device::Buffer& x, core::DType dtype) {
   const RowChunks chunks = chunks_of(batch);
-  if (!chunks.are_several()) return sum_over_ranks(stream.handle(), batch, x);
-  chunked_sum_->enqueue(stream, chunks, x.data(), model_.config->hidden_size, activation_dtype_);
+  if (!chunks.are_several()) return sum_over_ranks(stream.handle(), batch, x, dtype);
+  chunked_sum_->enqueue(stream, chunks, x.data(), model_.config->hidden_size, dtype);
 }
 
-void ForwardPass::sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x) {
+void ForwardPass::sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x,
+                                 core::DType dtype) {
   if (!parallel_.group) return;
-  parallel_.group->all_reduce(
-      stream, x.data(), int64_t{batch.num_tokens} * model_.config->hidden_size, activation_dtype_);
+  parallel_.group->all_reduce(stream, x.data(),
+                              int64_t{batch.num_tokens} * model_.config->hidden_size, dtype);
 }
 
 void ForwardPass::norm(void* stream, const float* weight, bool adds_delta, RowRange rows,
                        const int32_t* row_indices) {
   const int64_t hidden = model_.config->hidden_size;
   kernels::NormParams params{};
-  params.residual = rows_of(residual_, rows, hidden);
+  params.residual = residual_.as<float>() + rows.begin * hidden;
   params.delta = adds_delta ? rows_of(delta_, rows, hidden) : nullptr;
   params.weight = weight;
   params.y = rows_of(normed_, rows, hidden);
@@ -231,6 +232,7 @@ void ForwardPass::norm_output(void* stream, const float* weight, RowRange rows) 
   const int64_t hidden = model_.config->hidden_size;
   kernels::NormParams params{};
   params.residual = rows_of(delta_, rows, hidden);
+  params.residual_dtype = activation_dtype_;
   params.y = rows_of(delta_, rows, hidden);
   params.weight = weight;
   params.activation_dtype = activation_dtype_;
@@ -395,7 +397,7 @@ void ForwardPass::attention_half(device::Stream& stream, const batch::Batch& bat
   expect_launched(backend_.kernels->attention(handle, &attention), "attention");
 
   linear(handle, batch, MatrixKind::kO, layer_idx, attended_.data(), query, delta_.data());
-  sum_in_chunks(stream, batch, delta_);
+  sum_in_chunks(stream, batch, delta_, activation_dtype_);
 }
 
 void ForwardPass::mlp_half(device::Stream& stream, const batch::Batch& batch, int32_t layer_idx) {
@@ -420,8 +422,9 @@ void ForwardPass::mlp_half(device::Stream& stream, const batch::Batch& batch, in
   linear(handle, batch, MatrixKind::kDown, layer_idx, activated_.data(), config.intermediate_size,
          delta_.data());
   // The head reads all of the last sum before its one matmul: nothing to hide it behind.
-  if (layer_idx + 1 < config.num_layers) return sum_in_chunks(stream, batch, delta_);
-  sum_over_ranks(handle, batch, delta_);
+  if (layer_idx + 1 < config.num_layers)
+    return sum_in_chunks(stream, batch, delta_, activation_dtype_);
+  sum_over_ranks(handle, batch, delta_, activation_dtype_);
 }
 
 void ForwardPass::head(void* stream, const batch::Batch& batch) {

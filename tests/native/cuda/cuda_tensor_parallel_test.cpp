@@ -149,10 +149,10 @@ TEST_F(CudaTensorParallelTest, PartsOfRandomWeightsAndEmbeddingsAreThoseOfTheWho
     const device::Buffer history = upload(ids), slots = upload(std::vector<int32_t>(ids.size()));
     const auto embed = [&](const device::Buffer& weight, int64_t rows, int64_t row_elems,
                            int64_t vocab_begin, bool is_shard) {
-      const device::Buffer out = poisoned(n * row_elems, dtype);
+      const device::Buffer out = poisoned(n * row_elems, DType::kF32);
       EmbedParams params{};
       params.weight = weight.data();
-      params.weight_dtype = params.activation_dtype = dtype;
+      params.weight_dtype = dtype;
       params.vocab_size = rows;
       params.hidden_size = row_elems;
       params.history = history.as<int32_t>();
@@ -161,11 +161,11 @@ TEST_F(CudaTensorParallelTest, PartsOfRandomWeightsAndEmbeddingsAreThoseOfTheWho
       params.token_position = history.as<int32_t>();
       params.num_tokens = static_cast<int32_t>(n);
       params.scale = 2.0f;
-      params.out = out.data();
+      params.out = out.as<float>();
       params.vocab_begin = vocab_begin;
       params.is_shard = is_shard;
       EXPECT_EQ(kernels().embed(stream(), &params), 0);
-      return download(out, dtype);
+      return download(out, DType::kF32);
     };
     const std::vector<float> every = embed(whole, n, k, 0, false);
     const std::vector<float> own = embed(part, num_rows, columns, first_row, true);

@@ -157,7 +157,6 @@ TEST_P(WideTest, EmbedIsThatOfTheReferenceAndOfEachTokenAlone) {
     for (int32_t t = 0; t < 10; ++t) position[static_cast<size_t>(t)] = t;
     LoraEmbedParams params{};
     params.batch = {3, 1, kBegin, kEnd, kOffsets, kEntries, wide_.refs, nullptr};
-    params.activation_dtype = DType::kF32;
     params.page_dtype = dtype;
     params.history = history.data();
     params.history_stride = 10;

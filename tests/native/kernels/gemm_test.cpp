@@ -138,8 +138,8 @@ TEST_P(GemmTest, PacksPartsOfAFusedMatrix) {
         positions.push_back(i);
       }
       std::vector<float> out(static_cast<size_t>(n * k));
-      run_embed({bytes.data(), dtype, DType::kF32, n, k, history.data(), n, slots.data(),
-                 positions.data(), static_cast<int32_t>(n), 1.0f, out.data()},
+      run_embed({bytes.data(), dtype, n, k, history.data(), n, slots.data(), positions.data(),
+                 static_cast<int32_t>(n), 1.0f, out.data()},
                 team_);
       EXPECT_TRUE(same_bits(out, expected))
           << core::dtype_name(dtype) << " from " << core::dtype_name(source);
@@ -153,7 +153,7 @@ TEST_P(GemmTest, EmbedsTheTokenOfAHistory) {
   const std::vector<int32_t> slots = {1, 0, 1};
   const std::vector<int32_t> positions = {0, 1, 2};
   std::vector<float> out(3 * 21);
-  run_embed({w.bytes.data(), DType::kBF16, DType::kF32, 90, 21, history.data(), 3, slots.data(),
+  run_embed({w.bytes.data(), DType::kBF16, 90, 21, history.data(), 3, slots.data(),
              positions.data(), 3, 2.5f, out.data()},
             team_);
   const int32_t expected[] = {64, 89, 0};

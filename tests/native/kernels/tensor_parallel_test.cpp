@@ -116,7 +116,6 @@ TEST_P(TensorParallelTest, PartsOfRandomWeightsAndEmbeddingsAreThoseOfTheWhole) 
       EmbedParams params{};
       params.weight = weight.data();
       params.weight_dtype = dtype;
-      params.activation_dtype = DType::kF32;
       params.vocab_size = rows;
       params.hidden_size = row_elems;
       params.history = history.data();

@@ -17,11 +17,10 @@ __global__ void embed_kernel(EmbedParams params) {
   int64_t token =
       params.history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
       params.vocab_begin;
-  T* out = static_cast<T*>(params.out) + int64_t{t} * params.hidden_size;
+  float* out = params.out + int64_t{t} * params.hidden_size;
   if (token < 0 || token >= params.vocab_size) {
     if (params.is_shard) {
-      for (int64_t i = threadIdx.x; i < params.hidden_size; i += blockDim.x)
-        out[i] = from_float<T>(0.0f);
+      for (int64_t i = threadIdx.x; i < params.hidden_size; i += blockDim.x) out[i] = 0.0f;
       return;
     }
     // Padding rows of a graph look at a slot that nothing may have written.
@@ -29,7 +28,7 @@ __global__ void embed_kernel(EmbedParams params) {
   }
   const T* row = static_cast<const T*>(params.weight) + token * params.hidden_size;
   for (int64_t i = threadIdx.x; i < params.hidden_size; i += blockDim.x)
-    out[i] = from_float<T>(to_float(row[i]) * params.scale);
+    out[i] = to_float(row[i]) * params.scale;
 }
 
 // ---- norm
@@ -49,8 +48,14 @@ __device__ float block_sum(float x) {
   return sum;
 }
 
-// One block a row; the row stays in registers.
-template <typename T>
+// As many elements of R as a 16-byte vector of T has.
+template <typename R, int kCount>
+struct alignas(16) Run {
+  R v[kCount];
+};
+
+// One block a row; the row stays in registers. R: of the residual.
+template <typename T, typename R>
 __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
   constexpr int kCount = Vec<T>::kCount;
   const int num_vectors = static_cast<int>(params.hidden_size) / kCount;
@@ -65,7 +70,7 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
   }
   wait_for_inputs();
   const int64_t row = params.row_indices ? params.row_indices[i] : i;
-  T* residual = static_cast<T*>(params.residual) + row * params.hidden_size;
+  R* residual = static_cast<R*>(params.residual) + row * params.hidden_size;
   const T* delta =
       params.delta ? static_cast<const T*>(params.delta) + row * params.hidden_size : nullptr;
   float values[kNormVectors][kCount];
@@ -74,12 +79,13 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
   for (int j = 0; j < kNormVectors; ++j) {
     const int vector = static_cast<int>(threadIdx.x) + j * static_cast<int>(blockDim.x);
     if (vector >= num_vectors) break;
-    Vec<T> x = load_vec(residual + vector * kCount);
+    auto* const place = reinterpret_cast<Run<R, kCount>*>(residual + vector * kCount);
+    Run<R, kCount> x = *place;
     if (delta) {
       const Vec<T> d = load_vec(delta + vector * kCount);
 #pragma unroll
-      for (int c = 0; c < kCount; ++c) x.v[c] = from_float<T>(to_float(x.v[c]) + to_float(d.v[c]));
-      store_vec(residual + vector * kCount, x);
+      for (int c = 0; c < kCount; ++c) x.v[c] = from_float<R>(to_float(x.v[c]) + to_float(d.v[c]));
+      *place = x;
     }
 #pragma unroll
     for (int c = 0; c < kCount; ++c) {
@@ -105,20 +111,20 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormParams params) {
 }
 
 // Any size, element by element.
-template <typename T>
+template <typename T, typename R>
 __global__ void __launch_bounds__(kNormThreads) norm_any_kernel(NormParams params) {
   const int i = static_cast<int>(blockIdx.x);
   allow_next();
   wait_for_inputs();
   const int64_t row = params.row_indices ? params.row_indices[i] : i;
-  T* residual = static_cast<T*>(params.residual) + row * params.hidden_size;
+  R* residual = static_cast<R*>(params.residual) + row * params.hidden_size;
   const T* delta =
       params.delta ? static_cast<const T*>(params.delta) + row * params.hidden_size : nullptr;
   float squares = 0;
   for (int64_t c = threadIdx.x; c < params.hidden_size; c += blockDim.x) {
-    T x = residual[c];
+    R x = residual[c];
     if (delta) {
-      x = from_float<T>(to_float(x) + to_float(delta[c]));
+      x = from_float<R>(to_float(x) + to_float(delta[c]));
       residual[c] = x;
     }
     squares += to_float(x) * to_float(x);
@@ -172,12 +178,21 @@ __global__ void softcap_kernel(SoftcapParams params) {
     params.y[i] = params.cap * tanhf(params.y[i] / params.cap);
 }
 
+template <typename T, typename R>
+int32_t launch_norm(void* stream, const NormParams& params) {
+  const dim3 grid(static_cast<unsigned>(params.num_rows));
+  const int64_t vectors = params.hidden_size / Vec<T>::kCount;
+  if (params.hidden_size % Vec<T>::kCount != 0 || vectors > kNormThreads * kNormVectors)
+    return launch(stream, norm_any_kernel<T, R>, grid, dim3(kNormThreads), 0, params);
+  const auto threads = std::min<int64_t>(ceil_div(vectors, 32) * 32, kNormThreads);
+  return launch(stream, norm_kernel<T, R>, grid, dim3(static_cast<unsigned>(threads)), 0, params);
+}
+
 }  // namespace
 
 int32_t embed(void* stream, const EmbedParams* params) {
-  if (params->weight_dtype != params->activation_dtype) return kUnsupported;
   if (params->num_tokens == 0) return kOk;
-  return with_dtype(params->activation_dtype, [&](auto element) {
+  return with_dtype(params->weight_dtype, [&](auto element) {
     using T = decltype(element);
     return launch(stream, embed_kernel<T>, dim3(static_cast<unsigned>(params->num_tokens)),
                   dim3(256), 0, *params);
@@ -186,15 +201,12 @@ int32_t embed(void* stream, const EmbedParams* params) {
 
 int32_t norm(void* stream, const NormParams* params) {
   if (params->row_indices && params->delta) return kUnsupported;
+  const bool is_wide = params->residual_dtype == DType::kF32;
+  if (!is_wide && params->residual_dtype != params->activation_dtype) return kUnsupported;
   if (params->num_rows == 0) return kOk;
   return with_dtype(params->activation_dtype, [&](auto element) {
     using T = decltype(element);
-    const dim3 grid(static_cast<unsigned>(params->num_rows));
-    const int64_t vectors = params->hidden_size / Vec<T>::kCount;
-    if (params->hidden_size % Vec<T>::kCount != 0 || vectors > kNormThreads * kNormVectors)
-      return launch(stream, norm_any_kernel<T>, grid, dim3(kNormThreads), 0, *params);
-    const auto threads = std::min<int64_t>(ceil_div(vectors, 32) * 32, kNormThreads);
-    return launch(stream, norm_kernel<T>, grid, dim3(static_cast<unsigned>(threads)), 0, *params);
+    return is_wide ? launch_norm<T, float>(stream, *params) : launch_norm<T, T>(stream, *params);
   });
 }
 

@@ -106,9 +106,7 @@ __device__ __forceinline__ int32_t changed_row(const WideModule& module, int32_t
 
 constexpr int kEmbedTokens = 4;
 
-// Semantics  out[t] = the changed row, where there is one, plus the update; entries in order,
-// rounded
-//            once
+// Semantics  out[t] = the changed row, where there is one, plus the update; entries in order
 // Cost       lora_rank + 1 rows of H a token
 // Grid       (256 columns, units of 4 tokens)
 template <typename T>
@@ -125,8 +123,8 @@ __global__ void __launch_bounds__(kExtraThreads)
         p.history[p.token_slot[t] * p.history_stride + p.token_position[t]] - p.vocab_begin;
     if (id < 0 || id >= p.vocab_size) continue;
     const int32_t token = static_cast<int32_t>(id);
-    T* const out = static_cast<T*>(p.out) + t * p.hidden_size + column;
-    float value = to_float(*out);
+    float* const out = p.out + t * p.hidden_size + column;
+    float value = *out;
     bool is_touched = false;
     for (int32_t e = unit.entry_begin; e < unit.entry_end; ++e) {
       const LoraEntry entry = p.batch.entries[e];
@@ -145,7 +143,7 @@ __global__ void __launch_bounds__(kExtraThreads)
       for (int32_t r = 0; r < module.lora_rank; ++r)
         value = fmaf(factor * __ldg(a + r), __ldg(module.b + r * p.hidden_size + column), value);
     }
-    if (is_touched) *out = from_float<T>(value);
+    if (is_touched) *out = value;
   }
 }
 
@@ -275,7 +273,7 @@ int32_t lora_epilogue(void* stream, const LoraEpilogueParams* params) {
 int32_t lora_embed(void* stream, const LoraEmbedParams* params) {
   const LoraBatch& batch = params->batch;
   if (batch.num_segments == 0) return kOk;
-  if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
+  if (!is_lora_runnable(batch, params->page_dtype, params->page_dtype)) return kUnsupported;
   const dim3 grid(static_cast<unsigned>(ceil_div(params->hidden_size, kExtraThreads)),
                   static_cast<unsigned>(num_units(batch, kEmbedTokens)));
   return with_dtype(params->page_dtype, [&](auto type) {

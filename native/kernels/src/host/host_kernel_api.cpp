@@ -39,11 +39,10 @@ uint64_t attention_workspace_bytes(int64_t, int32_t, int32_t) { return 0; }
 // The stream's thread cannot report: what a kernel cannot run is refused here.
 bool can_run(const WeightPackParams& params) { return supports_dtype(params.dst_dtype) == 1; }
 bool can_run(const WeightFillParams& params) { return supports_dtype(params.dtype) == 1; }
-bool can_run(const EmbedParams& params) {
-  return supports_dtype(params.weight_dtype) == 1 && params.activation_dtype == DType::kF32;
-}
+bool can_run(const EmbedParams& params) { return supports_dtype(params.weight_dtype) == 1; }
 bool can_run(const NormParams& params) {
-  return params.activation_dtype == DType::kF32 && !(params.row_indices && params.delta);
+  return params.activation_dtype == DType::kF32 && params.residual_dtype == DType::kF32 &&
+         !(params.row_indices && params.delta);
 }
 bool can_run(const GemmParams& params) {
   return supports_dtype(params.weight_dtype) == 1 && params.activation_dtype == DType::kF32 &&
@@ -74,9 +73,7 @@ bool can_run(const LoraMergeParams& params) {
   return supports_dtype(params.weight_dtype) == 1 && supports_dtype(params.page_dtype) == 1 &&
          params.num_fused <= kMaxFusedModules;
 }
-bool can_run(const LoraEmbedParams& params) {
-  return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1;
-}
+bool can_run(const LoraEmbedParams& params) { return supports_dtype(params.page_dtype) == 1; }
 bool can_run(const LoraHeadParams& params) {
   return params.activation_dtype == DType::kF32 && supports_dtype(params.page_dtype) == 1;
 }

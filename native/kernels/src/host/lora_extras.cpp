@@ -160,7 +160,7 @@ void run_lora_embed(const LoraEmbedParams& params, device::ThreadTeam& team) {
             params.vocab_begin;
         if (token < 0 || token >= params.vocab_size) return;
         embed_token(params, entry, module, static_cast<int32_t>(token),
-                    static_cast<float*>(params.out) + t * params.hidden_size);
+                    params.out + t * params.hidden_size);
       });
     });
   }

@@ -67,7 +67,7 @@ std::vector<double> lora_epilogue(const LoraEpilogueParams& params, int64_t num_
 std::vector<double> lora_embed(const LoraEmbedParams& params, int64_t num_tokens) {
   const LoraBatch& batch = params.batch;
   const int64_t hidden = params.hidden_size;
-  const auto* base = static_cast<const float*>(params.out);
+  const float* base = params.out;
   std::vector<double> out(base, base + num_tokens * hidden);
   for (int32_t g = 0; g < batch.num_segments; ++g) {
     for (int32_t e = batch.entry_offsets[g]; e < batch.entry_offsets[g + 1]; ++e) {

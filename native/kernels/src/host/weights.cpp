@@ -131,7 +131,7 @@ void run_embed(const EmbedParams& params, device::ThreadTeam& team) {
     const int64_t token =
         params.history[params.token_slot[t] * params.history_stride + params.token_position[t]] -
         params.vocab_begin;
-    float* out = static_cast<float*>(params.out) + t * params.hidden_size;
+    float* out = params.out + t * params.hidden_size;
     if (params.is_shard && (token < 0 || token >= params.vocab_size)) {
       std::fill(out, out + params.hidden_size, 0.0f);
       return;

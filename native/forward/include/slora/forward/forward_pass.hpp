@@ -103,9 +103,11 @@ class ForwardPass {
   // The chunks in which a layer's output is summed and read.
   RowChunks chunks_of(const batch::Batch& batch) const;
   // x [num_tokens, H] becomes its sum over the group.
-  void sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x);
+  void sum_over_ranks(void* stream, const batch::Batch& batch, const device::Buffer& x,
+                      core::DType dtype);
   // The same in the chunks of the batch, for norm_and_multiply to await.
-  void sum_in_chunks(device::Stream& stream, const batch::Batch& batch, const device::Buffer& x);
+  void sum_in_chunks(device::Stream& stream, const batch::Batch& batch, const device::Buffer& x,
+                     core::DType dtype);
   void gather_logits(void* stream, const batch::Batch& batch);
   float* own_logits(const batch::Batch& batch) const;
   // What a half of a layer begins with: delta_ (unless the residual is all there is) into the
@@ -165,7 +167,7 @@ class ForwardPass {
   int64_t widest_vocab_part_ = 0;  // logits of the rank that has most of them
 
   device::Buffer rope_table_;
-  device::Buffer residual_;   // [T, H]
+  device::Buffer residual_;   // [T, H] fp32
   device::Buffer normed_;     // [T, H]
   device::Buffer qkv_;        // [T, (N + 2 KV) D]
   device::Buffer attended_;   // [T, N D]

@@ -16,7 +16,6 @@ using core::DType;
 struct EmbedParams {
   const void* weight;  // packed [V, H]
   DType weight_dtype;
-  DType activation_dtype;
   int64_t vocab_size;
   int64_t hidden_size;
   const int32_t* history;
@@ -25,7 +24,7 @@ struct EmbedParams {
   const int32_t* token_position;  // [T]
   int32_t num_tokens;
   float scale;
-  void* out;                // [T, H]
+  float* out;               // [T, H]
   int64_t vocab_begin = 0;  // token id of W's first row
   bool is_shard = false;    // W holds a part of the vocabulary
 };
@@ -33,7 +32,9 @@ struct EmbedParams {
 // Semantics  if delta: residual[t] += delta[t].  y[i] = residual[row(i)] *
 // rsqrt(mean(residual[row(i)]^2) + eps) *
 //            (weight_offset + weight), row(i) = row_indices ? row_indices[i] : i
-// With row_indices, delta must be null. Without it y may be the residual itself.
+// With row_indices, delta must be null. Without it y may be the residual itself, of one dtype.
+// The residual is the sum of all that layers add, and kept in fp32 whatever the activations are: a
+// sum rounded to bf16 at each layer is what most of a bf16 model's error comes from.
 struct NormParams {
   void* residual;              // [T, H]
   const void* delta;           // [T, H] or null
@@ -44,7 +45,8 @@ struct NormParams {
   int32_t num_rows;
   int64_t hidden_size;
   float eps;
-  float weight_offset;  // 0, or 1 where the stored weight is the difference from one
+  float weight_offset;                 // 0, or 1 where the stored weight is the difference from one
+  DType residual_dtype = DType::kF32;  // fp32, or activation_dtype
 };
 
 // Semantics  y[m, n] = sum_k x[m, k] * W[n, k] (+ bias[n])      accumulated in fp32

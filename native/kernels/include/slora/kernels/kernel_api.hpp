@@ -24,7 +24,7 @@
 
 namespace slora::kernels {
 
-inline constexpr uint32_t kKernelApiVersion = 6;
+inline constexpr uint32_t kKernelApiVersion = 7;
 
 struct KernelApi {
   uint32_t struct_size;

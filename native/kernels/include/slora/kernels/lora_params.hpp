@@ -100,7 +100,6 @@ struct LoraMergeParams {
 // A part of the vocabulary counts its tokens from vocab_begin and passes over those of others.
 struct LoraEmbedParams {
   LoraBatch batch;
-  DType activation_dtype;
   DType page_dtype;  // of the rows
   const int32_t* history;
   int64_t history_stride;
@@ -108,7 +107,7 @@ struct LoraEmbedParams {
   const int32_t* token_position;  // [T]
   int64_t hidden_size;
   float scale;  // EmbedParams::scale
-  void* out;    // [T, H]
+  float* out;   // [T, H]
   int64_t vocab_begin = 0;
   int64_t vocab_size = INT64_MAX;  // of the part
 };
