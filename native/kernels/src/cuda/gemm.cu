@@ -154,11 +154,16 @@ std::vector<GemmPlan> library_plans(void* stream, const GemmParams& params, int 
   GemmPlan plan;
   cublasLtMatmulPreference_t preference = nullptr;
   const uint64_t workspace = kWorkspaceBytes;
+  // Parts of a split sum meet in fp32: each rounded to y's type first would err by so much more.
+  const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   std::vector<GemmPlan> found;
   if (make_layouts(params, plan) &&
       cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
       cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                           &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS) {
+                                           &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS &&
+      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                           &reductions,
+                                           sizeof reductions) == CUBLAS_STATUS_SUCCESS) {
     plan.way = GemmWay::kLibrary;
     plan.exists = true;
     for (const cublasLtMatmulAlgo_t& algorithm :
