@@ -34,9 +34,14 @@ constexpr int kRows = 16;  // of x
 // Floats a token of a granule's sums; 4 more than its rows, so that a warp's stores meet all banks.
 constexpr int kPitch = kGranule + 4;
 
+// Granules whose sums go to the other block of a cluster at once: an arrival there waits for all
+// that the block has under way, the ring's loads too.
+constexpr int kBatch = 4;
+
 constexpr size_t shared_bytes(int warps, bool is_tall) {
-  const size_t partials = size_t{kPitch} * (is_tall ? 16 : 8);
-  return kRingBytes + sizeof(float) * (2 * static_cast<size_t>(warps) * partials + 2 * partials);
+  const size_t tokens = is_tall ? 16 : 8;
+  return kRingBytes + sizeof(float) * (2 * static_cast<size_t>(warps) * kPitch * tokens +
+                                       2 * kBatch * kGranule * tokens);
 }
 
 // kUnits: units of K that a warp owns. kIsTall: more than 8 rows of x. kCluster: blocks that share
@@ -146,7 +151,18 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
 
   if constexpr (kCluster > 1) cluster_wait_together();
   int slot = 0;
-  float own_sum = 0;
+  // The newest granules' sums, the newest first, and those of the batch before.
+  float own[kBatch] = {}, before[kBatch] = {};
+  int num_own = 0, num_before = 0, batch = 0;
+  const auto finish_batch = [&](int last) {
+    cluster_wait_together();
+    if (rank != 0 || !has_output) return;
+    const float* from = incoming + ((batch - 1) & 1) * kBatch * kOutputs + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (i < num_before) finish(last - i, before[i] + from[i * kOutputs]);
+    }
+  };
   for (int granule = 0; granule < num_granules; ++granule) {
     float c[kTokenTiles][4] = {};
 #pragma unroll
@@ -192,28 +208,30 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
     if constexpr (kCluster == 1) {
       if (has_output) finish(granule, sum);
     } else {
-      // The other block's sum of this granule arrives behind the barrier, which is waited for one
-      // granule later: then the two buffers of `incoming` are never written while they are read.
-      if (granule > 0) {
-        cluster_wait_together();
-        if (rank == 0 && has_output)
-          finish(granule - 1, own_sum + incoming[((granule - 1) & 1) * kPartials + out_place]);
+#pragma unroll
+      for (int i = kBatch - 1; i > 0; --i) own[i] = own[i - 1];
+      own[0] = sum;
+      if (++num_own < kBatch && granule + 1 < num_granules) continue;
+      // The other block's sums of this batch arrive behind the barrier, which is waited for one
+      // batch later: then the two buffers of `incoming` are never written while they are read.
+      if (batch > 0) finish_batch(granule - num_own);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) before[i] = own[i];
+      num_before = num_own;
+      num_own = 0;
+      if (rank != 0 && has_output) {
+        const uint32_t to = remote_address(
+            shared_address(incoming + (batch & 1) * kBatch * kOutputs + threadIdx.x), 0);
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i)
+          store_remote(to + static_cast<uint32_t>(i * kOutputs * sizeof(float)), before[i]);
       }
-      own_sum = sum;
-      if (rank != 0 && has_output)
-        store_remote(
-            remote_address(shared_address(incoming + (granule & 1) * kPartials + out_place), 0),
-            sum);
       cluster_arrive_together();
+      ++batch;
     }
   }
   if constexpr (kCluster > 1) {
-    if (num_granules > 0) {
-      cluster_wait_together();
-      if (rank == 0 && has_output)
-        finish(num_granules - 1,
-               own_sum + incoming[((num_granules - 1) & 1) * kPartials + out_place]);
-    }
+    if (num_granules > 0) finish_batch(num_granules - 1);
   }
   wait_copies<0>();
 }
