@@ -27,17 +27,6 @@ __device__ __forceinline__ void prefetch_l2(const void* at) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 }
 
-template <typename T>
-__device__ __forceinline__ uint32_t pack2(float low, float high) {
-  if constexpr (std::is_same_v<T, bf16>) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
-  } else {
-    const __half2 pair = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
-  }
-}
-
 // 2^x within 2 ulp; 0 for -inf.
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;

@@ -238,7 +238,7 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
         largest[n][h] = most;
         e[h] = exp2_fast(x0 - most);
         e[2 + h] = exp2_fast(x1 - most);
-        sum[n][h] = sum[n][h] * alpha + (e[h] + e[2 + h]);
+        sum[n][h] *= alpha;
 #pragma unroll
         for (int j = 0; j < kVLoads; ++j) {
 #pragma unroll
@@ -248,8 +248,12 @@ __global__ void __launch_bounds__(kWarps * 32, blocks_an_sm(kD, kHeadTiles, kWar
           }
         }
       }
-      p[n][0] = transpose8x8(pack2<T>(e[0], e[1]));
-      p[n][1] = transpose8x8(pack2<T>(e[2], e[3]));
+      // Summed as they will be multiplied, rounded: then they come to one exactly.
+      const uint32_t low = pack2<T>(e[0], e[1]), high = pack2<T>(e[2], e[3]);
+      sum[n][0] += low_of<T>(low) + low_of<T>(high);
+      sum[n][1] += high_of<T>(low) + high_of<T>(high);
+      p[n][0] = transpose8x8(low);
+      p[n][1] = transpose8x8(high);
     }
 
     // ---- O^T += V^T P^T: rows g and g + 8 of tile (j, t) are elements 64 j + 8 g + 2 t and the
@@ -384,6 +388,13 @@ int32_t launch_decode(void* stream, const AttentionParams& params, const DecodeS
                                          device_of(stream).max_shared_bytes - 4096);
   int32_t status = device::cuda::status_of(cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)));
+  // What is on its way from memory takes room in the first-level cache, of which the matmul before
+  // has left next to nothing: of steps of few rows, whose kernels follow one another without a
+  // pause, this asks for three fifths of a multiprocessor's memory back. Less for blocks makes them
+  // wait.
+  if (kIsSplit && status == kOk)
+    status = device::cuda::status_of(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 40));
   if (status != kOk) return status;
   const dim3 grid(splits.count, static_cast<unsigned>(heads_of_blocks), params.num_rows);
   status = launch(stream, kernel, grid, dim3(kWarps * 32), shared_bytes,

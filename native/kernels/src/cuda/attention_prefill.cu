@@ -2,10 +2,13 @@
 // tile of (token, head) pairs of one row and KV head - all query heads that share K and V lie side
 // by side in the tile - and walks the positions that its tokens see. K and V travel by asynchronous
 // copies, one tile of positions ahead.
-#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 #include "async_copy.cuh"
 #include "attention.cuh"
+#include "attention_tiles.cuh"
+#include "attention_wgmma.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
@@ -31,55 +34,6 @@ struct Shape {
   static_assert(kRowsAPass * kPieces <= kThreads && kCopies % 4 == 0);
   static constexpr int kSharedBytes = kOffsetsBytes + kQBytes + 4 * kTileBytes;
 };
-
-struct Tiling {
-  int32_t heads_a_tile;
-  int32_t tokens_a_tile;
-  int32_t min_tokens;  // of a row that this launch serves
-  int32_t page_shift;  // log2 of tokens_per_page; -1: no power of two
-  bool is_beside;      // the launch before is the decode's, which has seen all inputs come
-};
-
-struct Tile {
-  int32_t row;  // of the batch; -1: none
-  int32_t first_token;
-  int32_t num_tokens;
-};
-
-// Tile number `idx` of all rows' tiles, counted from the last: the last tokens of a row see the
-// most positions and should begin first. By one warp.
-__device__ Tile find_tile(const AttentionParams& params, const Tiling& tiling, int32_t idx) {
-  const int32_t lane = threadIdx.x % 32;
-  int32_t seen = 0;
-  for (int32_t last = params.num_rows; last > 0; last -= 32) {
-    const int32_t s = last - 1 - lane;
-    int32_t first = 0, count = 0, tiles = 0;
-    if (s >= 0) {
-      first = params.row_offsets[s];
-      count = params.row_offsets[s + 1] - first;
-      if (count >= tiling.min_tokens)
-        tiles = (count + tiling.tokens_a_tile - 1) / tiling.tokens_a_tile;
-    }
-    int32_t sum = tiles;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset *= 2) {
-      const int32_t before = __shfl_up_sync(0xffffffffu, sum, offset);
-      if (lane >= offset) sum += before;
-    }
-    const uint32_t reached = __ballot_sync(0xffffffffu, seen + sum > idx);
-    if (reached) {
-      const int owner = __ffs(reached) - 1;
-      const int32_t before = __shfl_sync(0xffffffffu, seen + sum - tiles, owner);
-      const int32_t owner_tiles = __shfl_sync(0xffffffffu, tiles, owner);
-      first = __shfl_sync(0xffffffffu, first, owner);
-      count = __shfl_sync(0xffffffffu, count, owner);
-      const int32_t begin = (owner_tiles - 1 - (idx - before)) * tiling.tokens_a_tile;
-      return {last - 1 - owner, first + begin, min(tiling.tokens_a_tile, count - begin)};
-    }
-    seen += __shfl_sync(0xffffffffu, sum, 31);
-  }
-  return {-1, 0, 0};
-}
 
 // Semantics  AttentionParams, of rows of at least min_tokens tokens
 // Cost       4 D flops a (query head, position in range), in tiles; K and V once a tile, from L2
@@ -317,6 +271,8 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
+    // Summed as they will be multiplied, rounded: then they come to one exactly.
+    uint32_t weights[kRowTiles][kColumnTiles][2];
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
@@ -326,11 +282,10 @@ __global__ void __launch_bounds__(kThreads, 2)
             largest[m][h] == SLORA_NEGATIVE_INFINITY ? 0.0f : largest[m][h] * factor;
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n) {
-#pragma unroll
-          for (int i = 2 * h; i < 2 * h + 2; ++i) {
-            score[m][n][i] = exp2_fast(score[m][n][i] * factor - shift);
-            sum[m][h] += score[m][n][i];
-          }
+          const uint32_t pair = pack2<T>(exp2_fast(score[m][n][2 * h] * factor - shift),
+                                         exp2_fast(score[m][n][2 * h + 1] * factor - shift));
+          weights[m][n][h] = pair;
+          sum[m][h] += low_of<T>(pair) + high_of<T>(pair);
         }
       }
     }
@@ -341,10 +296,8 @@ __global__ void __launch_bounds__(kThreads, 2)
       uint32_t a[kRowTiles][4];
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
-        a[m][0] = pack2<T>(score[m][2 * k][0], score[m][2 * k][1]);
-        a[m][1] = pack2<T>(score[m][2 * k][2], score[m][2 * k][3]);
-        a[m][2] = pack2<T>(score[m][2 * k + 1][0], score[m][2 * k + 1][1]);
-        a[m][3] = pack2<T>(score[m][2 * k + 1][2], score[m][2 * k + 1][3]);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[m][i] = weights[m][2 * k + i / 2][i % 2];
       }
 #pragma unroll
       for (int n = 0; n < kD / 8; n += 2) {
@@ -395,33 +348,28 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
   if (S::kSharedBytes > device_of(stream).max_shared_bytes) {
     return launch_attention_plain(stream, params);
   }
-  const int32_t group = params.num_heads / params.num_kv_heads;
-  Tiling tiling;
-  tiling.heads_a_tile = std::min(group, S::kRows);
-  tiling.tokens_a_tile = S::kRows / tiling.heads_a_tile;
-  tiling.min_tokens = min_tokens;
-  tiling.page_shift = -1;
-  tiling.is_beside = is_beside;
-  for (int32_t shift = 0; shift < 31; ++shift) {
-    if (params.tokens_per_page == 1 << shift) tiling.page_shift = shift;
-  }
+  const Tiling tiling = make_tiling(params, S::kRows, min_tokens, is_beside);
   const auto kernel = attention_prefill_kernel<T, kD>;
   const int32_t status = allow_shared(kernel, S::kSharedBytes);
   if (status != kOk) return status;
-  // Most tiles of any batch within the bounds: each row may end in a tile that is not full.
-  // Blocks of this size begin slowly: those of rows that belong to decode would cost more than it.
-  const bool is_known = params.num_long_rows >= 0 && min_tokens > 1;
-  const int64_t tokens = is_known ? params.num_long_tokens : params.num_tokens;
-  const int64_t rows = is_known
-                           ? params.num_long_rows
-                           : std::min<int64_t>(params.num_rows, params.num_tokens / min_tokens);
-  const int64_t tiles = tokens / tiling.tokens_a_tile + rows;
+  const int64_t tiles = most_tiles(params, tiling);
   if (tiles == 0) return kOk;
-  const dim3 grid(static_cast<unsigned>(params.num_kv_heads * ceil_div(group, tiling.heads_a_tile)),
+  const dim3 grid(static_cast<unsigned>(parts_of_heads(params, tiling)),
                   static_cast<unsigned>(tiles));
   if (tiles > 65535) return kUnsupported;
   return launch(stream, kernel, grid, dim3(kThreads), S::kSharedBytes, params, tiling);
 }
+
+#ifdef SLORA_HAS_SM90A
+// SLORA_WARPGROUPS=0 keeps to what every device has, for tests and for comparing.
+bool uses_warpgroups() {
+  static const bool uses = [] {
+    const char* const value = std::getenv("SLORA_WARPGROUPS");
+    return !value || std::strcmp(value, "0") != 0;
+  }();
+  return uses;
+}
+#endif
 
 template <typename T>
 int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_tokens,
@@ -436,6 +384,10 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
 
 int32_t launch_attention_prefill(void* stream, const AttentionParams& params, int32_t min_tokens,
                                  bool is_beside) {
+#ifdef SLORA_HAS_SM90A
+  if (uses_warpgroups() && fits_wgmma(device_of(stream), params))
+    return launch_attention_wgmma(stream, params, min_tokens, is_beside);
+#endif
   return params.page_dtype == DType::kBF16
              ? launch_prefill<bf16>(stream, params, min_tokens, is_beside)
              : launch_prefill<__half>(stream, params, min_tokens, is_beside);

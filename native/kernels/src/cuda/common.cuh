@@ -69,6 +69,30 @@ __device__ __forceinline__ void store_vec(T* to, const Vec<T>& value) {
   *reinterpret_cast<Vec<T>*>(to) = value;
 }
 
+// ---- two 16-bit numbers in one word, the first in the low half
+
+template <typename T>
+__device__ __forceinline__ uint32_t pack2(float low, float high) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  } else {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ float low_of(uint32_t pair) {
+  if constexpr (std::is_same_v<T, bf16>) return __uint_as_float(pair << 16);
+  return __low2float(*reinterpret_cast<const __half2*>(&pair));
+}
+template <typename T>
+__device__ __forceinline__ float high_of(uint32_t pair) {
+  if constexpr (std::is_same_v<T, bf16>) return __uint_as_float(pair & 0xffff0000u);
+  return __high2float(*reinterpret_cast<const __half2*>(&pair));
+}
+
 // ---- sums in a fixed order
 
 __device__ __forceinline__ float warp_sum(float x) {

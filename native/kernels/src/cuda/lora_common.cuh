@@ -233,26 +233,6 @@ __device__ __forceinline__ uint4 load_shared_input(const void* from) {
   return *static_cast<const uint4*>(from);
 }
 
-// ---- tensor cores
-
-// Two numbers in one word, the first in the low half.
-template <typename T>
-__device__ __forceinline__ uint32_t pack2(float low, float high) {
-  const T pair[2] = {from_float<T>(low), from_float<T>(high)};
-  return static_cast<uint32_t>(*reinterpret_cast<const uint16_t*>(&pair[0])) |
-         static_cast<uint32_t>(*reinterpret_cast<const uint16_t*>(&pair[1])) << 16;
-}
-template <typename T>
-__device__ __forceinline__ float low_of(uint32_t word) {
-  const uint16_t bits = static_cast<uint16_t>(word & 0xffffu);
-  return to_float(*reinterpret_cast<const T*>(&bits));
-}
-template <typename T>
-__device__ __forceinline__ float high_of(uint32_t word) {
-  const uint16_t bits = static_cast<uint16_t>(word >> 16);
-  return to_float(*reinterpret_cast<const T*>(&bits));
-}
-
 // ---- lora_pieces.cu: segments of few rows in large batches
 
 // Both halves of a batch that has pieces: 16-bit pages, aligned memory. is_beside: the launch
