@@ -62,6 +62,8 @@ start() { # name, environment and program
     [ $status = 0 ] || grep -E -A4 'Failure|ERROR|error:|what\(\)' "$log" | head -n 40 || true
   ) &
 }
+# A part without a test would be no error, but for the sanitizer one that never came to the device.
+tests_of() { "$bin/$1" --gtest_list_tests 2>/dev/null | grep -c '^  ' || true; }
 share() { # parts, name, environment and program: each part runs every so manieth test
   local part parts=$1 name=$2
   shift 2
@@ -74,11 +76,16 @@ share() { # parts, name, environment and program: each part runs every so maniet
 if [ $sanitize = 1 ]; then
   for tool in racecheck memcheck; do
     for program in cuda_lora_test cuda_attention_test cuda_lora_extras_test; do
-      share 8 "$tool-$program" compute-sanitizer --tool $tool --error-exitcode 9 "$bin/$program"
+      tests=$(tests_of $program)
+      share $((tests > 0 && tests < 8 ? tests : 8)) "$tool-$program" compute-sanitizer --tool $tool --error-exitcode 9 "$bin/$program"
     done
+    share 8 "$tool-cuda_attention_test-without-warpgroups" SLORA_WARPGROUPS=0 compute-sanitizer --tool $tool --error-exitcode 9 \
+      "$bin/cuda_attention_test"
   done
 fi
 for program in "$bin"/cuda_*_test; do share 4 "$(basename "$program")" "$program"; done
+# What devices other than of capability 9.0 run.
+[ ! -x "$bin/cuda_attention_test" ] || share 4 cuda_attention_test-without-warpgroups SLORA_WARPGROUPS=0 "$bin/cuda_attention_test"
 # Goldens of every model and adapter, in mixed batches; decode steps run from recordings.
 for program in golden_test tiny_golden_test dialects_test abi_test mixed_batch_test ablation_test; do
   share 2 "cuda-$program" SLORA_TEST_BACKEND=cuda "$bin/$program"
