@@ -173,6 +173,13 @@ std::vector<GemmPlan> library_plans(void* stream, const GemmParams& params, int 
     }
   }
   if (preference) cublasLtMatmulPreferenceDestroy(preference);
+  // Plans are kept with their descriptions, for as long as the process runs.
+  if (found.empty()) {
+    if (plan.matmul) cublasLtMatmulDescDestroy(plan.matmul);
+    for (const cublasLtMatrixLayout_t layout : {plan.w, plan.x, plan.y}) {
+      if (layout) cublasLtMatrixLayoutDestroy(layout);
+    }
+  }
   return found;
 }
 
