@@ -37,4 +37,7 @@ internal static partial class EngineLog
 
     [LoggerMessage(1010, LogLevel.Error, "A look at the watched folder {Directory} failed; its adapters are served on and the next look follows")]
     public static partial void LookFailed(ILogger logger, string directory, Exception error);
+
+    [LoggerMessage(1011, LogLevel.Warning, "No device memory for a step of {Rows} rows: {Reason}; a sequence gives way")]
+    public static partial void StepWithoutMemory(ILogger logger, int rows, string reason);
 }

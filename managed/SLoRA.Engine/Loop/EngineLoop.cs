@@ -4,7 +4,8 @@
 // One turn: take commands; submit the next plan if fewer than two steps are in flight; collect the oldest when two are,
 // or when there is nothing to submit. A steady turn allocates nothing.
 //
-// Anything thrown on this thread is a fault: no later step can be trusted, so every request ends with the error.
+// Anything thrown on this thread is a fault: no later step can be trusted, so every request ends with the error. But a step
+// for which the device has no memory has changed nothing: it is a step deferred.
 using System.Collections.Concurrent;
 using Microsoft.Extensions.Logging;
 using SLoRA.Engine.Native;
@@ -271,7 +272,17 @@ internal sealed class EngineLoop : IDisposable
 
     private bool TrySubmit(BatchPlan plan)
     {
-        var status = _native.Submit(plan.Rows, plan.Prefetch);
+        StepStatus status;
+        try
+        {
+            status = _native.Submit(plan.Rows, plan.Prefetch);
+        }
+        catch (OutOfDeviceMemoryException error)
+        {
+            EngineLog.StepWithoutMemory(_logger, plan.NumRows, error.Message);
+            return OnPagesDeferred(error);
+        }
+
         switch (status)
         {
             case StepStatus.Ok:
@@ -287,7 +298,7 @@ internal sealed class EngineLoop : IDisposable
     }
 
     // With a step in flight the answer may change when it is collected; with none, somebody has to give way.
-    private bool OnPagesDeferred()
+    private bool OnPagesDeferred(OutOfDeviceMemoryException? error = null)
     {
         _isPoolStale = true;
         if (_inFlight.Count > 0)
@@ -297,7 +308,7 @@ internal sealed class EngineLoop : IDisposable
 
         if (_scheduler.DeferForPages() is EngineSequence hopeless)
         {
-            _requests.FailHopeless(hopeless);
+            _requests.FailHopeless(hopeless, error);
         }
 
         return true;

@@ -153,9 +153,15 @@ internal sealed class LiveRequests : IDisposable
         }
     }
 
-    /// Ends the request of a sequence that could not run even alone.
-    public void FailHopeless(EngineSequence sequence)
+    /// Ends the request of a sequence that could not run even alone: for `error`, or for want of pages.
+    public void FailHopeless(EngineSequence sequence, OutOfDeviceMemoryException? error)
     {
+        if (error is not null)
+        {
+            Fail(sequence, error, isCreated: true);
+            return;
+        }
+
         var pages = PageBudget.PagesFor(sequence.NumTokens, _native.Geometry.TokensPerPage);
         EngineLog.RequestHopeless(_logger, sequence.Ticket.Id, sequence.NumTokens, pages, _native.Geometry.NumPages);
         var message = $"{sequence.NumTokens} tokens need {pages} pages; pinned adapters leave too few of the {_native.Geometry.NumPages} pages even for this request alone";

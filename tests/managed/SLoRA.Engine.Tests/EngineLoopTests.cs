@@ -159,6 +159,34 @@ public class EngineLoopTests
     }
 
     [Fact]
+    public async Task A_step_without_device_memory_lets_a_sequence_give_way()
+    {
+        await using var test = TestEngine.Start();
+        var expected = await test.GenerateAsync(Request(max: 30));
+        test.Native.MemoryForRows = 2;
+        var tasks = Enumerable.Range(0, 4).Select(_ => test.GenerateAsync(Request(max: 30))).ToArray();
+        foreach (var chunks in await Task.WhenAll(tasks))
+        {
+            Assert.Equal(expected.SelectMany(chunk => chunk.TokenIds), chunks.SelectMany(chunk => chunk.TokenIds));
+        }
+
+        Assert.True(test.Native.StepsWithoutMemory > 0);
+        await test.AssertAllFreeAsync();
+    }
+
+    [Fact]
+    public async Task A_request_for_whose_step_there_is_no_device_memory_even_alone_ends_with_that_error()
+    {
+        await using var test = TestEngine.Start();
+        test.Native.MemoryForRows = 0;
+        var error = await Assert.ThrowsAsync<OutOfDeviceMemoryException>(() => test.GenerateAsync(Request()));
+        Assert.Contains("1 rows, there is memory for 0", error.Message, StringComparison.Ordinal);
+        test.Native.MemoryForRows = int.MaxValue;
+        Assert.Equal(5, (await test.GenerateAsync(Request(max: 5))).Count);
+        await test.AssertAllFreeAsync();
+    }
+
+    [Fact]
     public async Task Draining_finishes_what_runs_and_takes_nothing_new()
     {
         await using var test = TestEngine.Start();

@@ -57,6 +57,11 @@ internal sealed class FakeNativeEngine : INativeEngine
     /// Thrown by the next submit.
     public Exception? SubmitError { get; set; }
 
+    /// Steps of more rows find no device memory.
+    public int MemoryForRows { get; set; } = int.MaxValue;
+
+    public int StepsWithoutMemory { get; private set; }
+
     public bool IsDisposed { get; private set; }
 
     public List<string> DisposedAdapters { get; } = [];
@@ -132,6 +137,12 @@ internal sealed class FakeNativeEngine : INativeEngine
             if (SubmitError is { } error)
             {
                 throw error;
+            }
+
+            if (rows.Length > MemoryForRows)
+            {
+                StepsWithoutMemory++;
+                throw new OutOfDeviceMemoryException(-200, $"a step of {rows.Length} rows, there is memory for {MemoryForRows}");
             }
 
             if (Answers.TryDequeue(out var answer) && answer != StepStatus.Ok)
