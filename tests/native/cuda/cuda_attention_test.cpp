@@ -25,6 +25,7 @@ struct Slack {
   int32_t rows = 0, tokens = 0, context = 0;
   bool knows_row_tokens = true;
   bool knows_context = true;
+  bool knows_long_rows = true;
 };
 
 class CudaAttentionTest : public CudaTest {
@@ -38,12 +39,16 @@ class CudaAttentionTest : public CudaTest {
 
     // ---- tables
     std::vector<int32_t> offsets{0}, positions;
-    int32_t longest = 0, longest_row = 0, num_pages = 1;
+    int32_t longest = 0, longest_row = 0, num_pages = 1, long_rows = 0, long_tokens = 0;
     for (const Row& row : rows) {
       for (int32_t p = row.begin; p < row.end; ++p) positions.push_back(p);
       offsets.push_back(static_cast<int32_t>(positions.size()));
       longest = std::max(longest, row.end);
       longest_row = std::max(longest_row, row.end - row.begin);
+      if (row.end - row.begin > 1) {
+        ++long_rows;
+        long_tokens += row.end - row.begin;
+      }
       num_pages += (row.end + shape.tokens_per_page - 1) / shape.tokens_per_page;
     }
     const int32_t num_tokens = offsets.back();
@@ -129,6 +134,8 @@ class CudaAttentionTest : public CudaTest {
     params.num_tokens = bound_tokens;
     params.max_row_tokens = slack.knows_row_tokens ? longest_row : 0;
     params.max_context = slack.knows_context ? max_context : 0;
+    params.num_long_rows = slack.knows_long_rows ? long_rows : -1;
+    params.num_long_tokens = slack.knows_long_rows ? long_tokens : 0;
     params.workspace = workspace.data();
     ASSERT_EQ(kernels().attention(stream(), &params), 0);
     stream_->synchronize();
@@ -230,7 +237,8 @@ TEST_F(CudaAttentionTest, RowsOfEveryKindInOneBatch) {
         const int32_t group = between(1, 5);
         check(
             {dtype, 2 * group, 2, head_size, 16, trial ? 25.0f : 0.0f, trial ? between(1, 80) : 0},
-            rows, {between(0, 40), between(0, 9), between(0, 500), trial == 0, trial == 1});
+            rows,
+            {between(0, 40), between(0, 9), between(0, 500), trial == 0, trial == 1, trial == 0});
       }
     }
   }
@@ -241,7 +249,10 @@ TEST_F(CudaAttentionTest, WindowsAndCaps) {
     for (const int32_t window : {1, 2, 15, 16, 17, 63, 64, 65, 130}) {
       check({dtype, 4, 2, 128, 16, window % 2 ? 30.0f : 0.0f, window},
             decode_rows({1, window, window + 1, 200, between(200, 400)}));
-      check({dtype, 4, 2, 64, 16, window % 2 ? 0.0f : 5.0f, window}, {{0, 140}, {100, 180}});
+      for (const int32_t head_size : {64, 128}) {
+        check({dtype, 4, 2, head_size, 16, window % 2 ? 0.0f : 5.0f, window},
+              {{0, 140}, {100, 180}});
+      }
     }
   }
 }
@@ -250,8 +261,10 @@ TEST_F(CudaAttentionTest, PagesOfAnySize) {
   for (const DType dtype : kAllDTypes) {
     for (const int32_t tokens_per_page : {1, 3, 7, 8, 13, 32, 48, 128}) {
       check({dtype, 4, 2, 128, tokens_per_page, 0, 0}, decode_rows({1, 47, 48, 49, 129}));
-      check({dtype, 4, 2, 64, tokens_per_page, 0, tokens_per_page % 2 ? 33 : 0},
-            {{0, 67}, {50, 90}, {88, 89}, {0, 0}});
+      for (const int32_t head_size : {64, 128}) {
+        check({dtype, 4, 2, head_size, tokens_per_page, 0, tokens_per_page % 2 ? 33 : 0},
+              {{0, 67}, {50, 90}, {88, 89}, {0, 0}, {120, 300}});
+      }
     }
   }
 }
