@@ -162,15 +162,18 @@ public class EngineLoopTests
     public async Task A_step_without_device_memory_lets_a_sequence_give_way()
     {
         await using var test = TestEngine.Start();
-        var expected = await test.GenerateAsync(Request(max: 30));
+        var expected = await test.GenerateAsync(Request(max: 200));
+        test.Native.StepTime = TimeSpan.FromMilliseconds(2);
+        var tasks = Enumerable.Range(0, 4).Select(_ => test.GenerateAsync(Request(max: 200))).ToArray();
+        await Until(() => test.Engine.GetStatistics().Running == 4);
         test.Native.MemoryForRows = 2;
-        var tasks = Enumerable.Range(0, 4).Select(_ => test.GenerateAsync(Request(max: 30))).ToArray();
+        await Until(() => test.Native.StepsWithoutMemory > 0);
+        test.Native.StepTime = TimeSpan.Zero;
         foreach (var chunks in await Task.WhenAll(tasks))
         {
             Assert.Equal(expected.SelectMany(chunk => chunk.TokenIds), chunks.SelectMany(chunk => chunk.TokenIds));
         }
 
-        Assert.True(test.Native.StepsWithoutMemory > 0);
         await test.AssertAllFreeAsync();
     }
 
