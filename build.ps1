@@ -83,15 +83,20 @@ function Invoke-Bindings {
     Invoke-Checked dotnet (@("run", "--project", "interop/generator/SLoRA.BindingsGenerator", "-c", $Configuration, "--") + $Arguments)
 }
 
+# What the tool needs and no more: tests and benches take most of a build.
+function Build-Tool {
+    Assert-Setup
+    Build-Native release slora
+    Invoke-Checked dotnet @("build", "managed/SLoRA.Cli", "-c", $Configuration, "--nologo", "-v", "quiet")
+}
+
 function Invoke-Demo {
-    Invoke-Build
+    Build-Tool
     Invoke-Checked dotnet (@($Cli, "demo", "--model", "assets/demo-model/base", "--adapters", "assets/demo-model/adapters") + $Rest)
 }
 
 function Invoke-Slora {
-    Assert-Setup
-    Build-Native release
-    Invoke-Checked dotnet @("build", "managed/SLoRA.Cli", "-c", $Configuration, "--nologo", "-v", "quiet")
+    Build-Tool
     Invoke-Checked dotnet (@($Cli) + $Rest)
 }
 

@@ -193,15 +193,22 @@ verb_bindings() {
   dotnet run --project interop/generator/SLoRA.BindingsGenerator -c $CONFIGURATION -- "$@"
 }
 
+# What the tool needs and no more: tests and benches take most of a build.
+build_tool() {
+  setup
+  local plugin=()
+  ! grep -qs '^SLORA_CUDA:BOOL=ON' out/native/release/CMakeCache.txt || plugin=(slora_cuda)
+  build_native release slora "${plugin[@]}"
+  dotnet build managed/SLoRA.Cli -c $CONFIGURATION --nologo -v quiet -clp:NoSummary
+}
+
 verb_demo() {
-  verb_build
+  build_tool
   dotnet "$CLI" demo --model assets/demo-model/base --adapters assets/demo-model/adapters "$@"
 }
 
 verb_slora() {
-  setup
-  build_native release >&2
-  dotnet build managed/SLoRA.Cli -c $CONFIGURATION --nologo -v quiet -clp:NoSummary >&2
+  build_tool >&2
   exec dotnet "$CLI" "$@"
 }
 
