@@ -85,7 +85,9 @@ if [ $sanitize = 1 ]; then
 fi
 for program in "$bin"/cuda_*_test; do share 4 "$(basename "$program")" "$program"; done
 # What devices other than of capability 9.0 run.
-[ ! -x "$bin/cuda_attention_test" ] || share 4 cuda_attention_test-without-warpgroups SLORA_WARPGROUPS=0 "$bin/cuda_attention_test"
+for program in cuda_attention_test cuda_base_test; do
+  [ ! -x "$bin/$program" ] || share 4 "$program-without-warpgroups" SLORA_WARPGROUPS=0 "$bin/$program"
+done
 # Goldens of every model and adapter, in mixed batches; decode steps run from recordings.
 for program in golden_test tiny_golden_test dialects_test abi_test mixed_batch_test ablation_test; do
   share 2 "cuda-$program" SLORA_TEST_BACKEND=cuda "$bin/$program"

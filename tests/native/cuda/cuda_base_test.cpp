@@ -119,6 +119,19 @@ TEST_F(CudaBase, GemmOverShapesDtypesAndPaths) {
   }
 }
 
+// Ranges of one, several and more tiles than a block keeps sums of; sums of all lengths.
+TEST_F(CudaBase, GemmOfTensOfRows) {
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    for (const int64_t m : {9, 16, 17, 24, 31, 32}) {
+      check_gemm(dtype, m % 2 == 0, m, 2064, 520, m % 3 == 0);
+      check_gemm(dtype, false, m, 136, 5000, m % 3 != 0);
+      check_gemm(dtype, m % 2 == 1, m, 16, 2056, true);
+    }
+  }
+  check_gemm(DType::kBF16, false, 30, 12288, 512, true);
+  check_gemm(DType::kBF16, true, 20, 51200, 520, true);
+}
+
 // Whichever is fastest here is right, also where nothing is to choose or nothing is aligned.
 TEST_F(CudaBase, GemmAfterItsWaysWereMeasured) {
   for (const DType dtype : kAllDTypes) {

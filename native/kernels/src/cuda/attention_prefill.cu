@@ -2,13 +2,11 @@
 // tile of (token, head) pairs of one row and KV head - all query heads that share K and V lie side
 // by side in the tile - and walks the positions that its tokens see. K and V travel by asynchronous
 // copies, one tile of positions ahead.
-#include <cstdlib>
-#include <cstring>
-
 #include "async_copy.cuh"
 #include "attention.cuh"
 #include "attention_tiles.cuh"
 #include "attention_wgmma.cuh"
+#include "warpgroups.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
@@ -360,17 +358,6 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
   return launch(stream, kernel, grid, dim3(kThreads), S::kSharedBytes, params, tiling);
 }
 
-#ifdef SLORA_HAS_SM90A
-// SLORA_WARPGROUPS=0 keeps to what every device has, for tests and for comparing.
-bool uses_warpgroups() {
-  static const bool uses = [] {
-    const char* const value = std::getenv("SLORA_WARPGROUPS");
-    return !value || std::strcmp(value, "0") != 0;
-  }();
-  return uses;
-}
-#endif
-
 template <typename T>
 int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_tokens,
                        bool is_beside) {
@@ -385,7 +372,7 @@ int32_t launch_prefill(void* stream, const AttentionParams& params, int32_t min_
 int32_t launch_attention_prefill(void* stream, const AttentionParams& params, int32_t min_tokens,
                                  bool is_beside) {
 #ifdef SLORA_HAS_SM90A
-  if (uses_warpgroups() && fits_wgmma(device_of(stream), params))
+  if (may_use_warpgroups(device_of(stream)) && fits_wgmma(params))
     return launch_attention_wgmma(stream, params, min_tokens, is_beside);
 #endif
   return params.page_dtype == DType::kBF16

@@ -6,9 +6,7 @@
 
 namespace slora::kernels::cuda {
 
-inline bool fits_wgmma(const device::cuda::CudaDevice& device, const AttentionParams& params) {
-  return device.sm_version == 90 && params.head_size == 128;
-}
+inline bool fits_wgmma(const AttentionParams& params) { return params.head_size == 128; }
 // Rows of at least `min_tokens` tokens, as launch_attention_prefill.
 int32_t launch_attention_wgmma(void* stream, const AttentionParams& params, int32_t min_tokens,
                                bool is_beside);

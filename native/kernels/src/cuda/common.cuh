@@ -1,11 +1,12 @@
 // What every .cu file here shares: number types, vector loads, reductions, launches.
 //
 // Dependent launch (compute capability 9.0): `launch` lets a kernel begin while the one before it
-// on the stream still runs. So every kernel here calls wait_for_inputs() in every thread before it
-// reads or writes anything that a kernel of the stream may have written or may still read; before
-// that call it may only touch constants: weights, adapter pages, the batch's tables (each is
-// written by copies, which later kernels wait for in full). allow_next() comes first of all: the
-// kernel after this one may then take what room is left on the chip, fetch its constants and wait.
+// on the stream still runs. So every kernel here calls wait_for_inputs() in every thread (or has a
+// thread wait for one that did) before it reads or writes anything that a kernel of the stream may
+// have written or may still read; before that call it may only touch constants: weights, adapter
+// pages, the batch's tables (each is written by copies, which later kernels wait for in full).
+// allow_next() comes first of all: the kernel after this one may then take what room is left on the
+// chip, fetch its constants and wait.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,4 +1,4 @@
-// y = x W^T (+ bias): few rows by our own kernel, many by cuBLASLt, what neither takes by a plain
+// y = x W^T (+ bias): few rows by our own kernels, many by cuBLASLt, what neither takes by a plain
 // loop; a shape that was measured (gemm_tune.cu) as was fastest.
 #include <algorithm>
 #include <array>
@@ -7,7 +7,8 @@
 #include "src/cuda/cuda_kernels.hpp"
 #include "src/cuda/gemm_decode.cuh"
 #include "src/cuda/gemm_plans.cuh"
-#include "src/cuda/gemm_rows.cuh"
+#include "src/cuda/gemm_wgmma.cuh"
+#include "src/cuda/warpgroups.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
@@ -109,20 +110,24 @@ int32_t gemm_any(void* stream, const GemmParams& params) {
   });
 }
 
-// Measured (docs/benchmarks.md): from 17 rows on the library is ahead, but for a long sum into few
-// columns, which it splits through memory: K = 11008, N = 4096 takes 35 us against its 36 on an
-// H100. With N = 8192 or more it fills the card and is ahead again, by a tenth on an H200.
-bool prefers_gemm_rows(const GemmParams& params) {
-  return params.m <= 32 && params.k >= 8192 && params.n <= 4096;
+// Measured (docs/benchmarks.md): ahead of gemm_decode from 9 rows on and of the library up to 32.
+// Above that x weighs too much, of which each block reads half.
+bool prefers_warpgroups([[maybe_unused]] const device::cuda::CudaDevice& device,
+                        [[maybe_unused]] const GemmParams& params) {
+#ifdef SLORA_HAS_SM90A
+  return params.m > 8 && may_use_warpgroups(device) && can_gemm_wgmma(params);
+#else
+  return false;
+#endif
 }
 
 GemmPlan plan_by_rule(void* stream, const GemmParams& params) {
   const device::cuda::CudaDevice& device = device_of(stream);
   GemmPlan plan;
-  if (can_gemm_decode(device, params)) {
+  if (prefers_warpgroups(device, params)) {
+    plan.way = GemmWay::kWarpgroups;
+  } else if (can_gemm_decode(device, params)) {
     plan.way = GemmWay::kDecode;
-  } else if (prefers_gemm_rows(params) && can_gemm_rows(device, params)) {
-    plan.way = GemmWay::kRows;
   } else {
     const std::vector<GemmPlan> found = library_plans(stream, params, 1);
     if (!found.empty()) plan = found.front();
@@ -196,8 +201,12 @@ int32_t run_gemm_plan(void* stream, const GemmParams& params, const GemmPlan& pl
   switch (plan.way) {
     case GemmWay::kDecode:
       return gemm_decode(stream, params);
-    case GemmWay::kRows:
-      return gemm_rows(stream, params);
+    case GemmWay::kWarpgroups:
+#ifdef SLORA_HAS_SM90A
+      return gemm_wgmma(stream, params);
+#else
+      return kUnsupported;
+#endif
     case GemmWay::kLibrary:
       return run_library(stream, params, plan);
     case GemmWay::kAny:

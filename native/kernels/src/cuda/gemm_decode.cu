@@ -8,7 +8,8 @@
 // memory and are added in the order of warps, then of blocks: the result does not depend on timing.
 //
 // Weights are constants: the ring is filled before the kernel before this one has ended, which
-// hides the boundary between two matmuls. In flight: up to kRingBytes a block.
+// hides the boundary between two matmuls. In flight: up to kRingBytes a block; what a block leaves
+// of a multiprocessor's memory is first-level cache of the kernels around it (gemm_wgmma.cu).
 //
 // Both operands take k in a permuted order: a lane's 16 bytes of a row, k = 8 q .. 8 q + 7 with q =
 // lane % 4, serve as columns {2q, 2q+1, 2q+8, 2q+9} of two successive mma. A sum over k does not
@@ -29,7 +30,7 @@ constexpr int kGranule = 16;     // rows of W of one mma
 constexpr int kUnit = 32;        // k of two mma: 16 bytes a lane
 constexpr int kUnitsAStage = 4;  // 256 bytes of each of 16 rows
 constexpr int kStageBytes = kGranule * kUnitsAStage * kUnit * 2;
-constexpr int kRingBytes = 48 * kStageBytes;
+constexpr int kRingBytes = 40 * kStageBytes;
 constexpr int kRows = 16;  // of x
 // Floats a token of a granule's sums; 4 more than its rows, so that a warp's stores meet all banks.
 constexpr int kPitch = kGranule + 4;

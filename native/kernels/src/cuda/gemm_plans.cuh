@@ -5,7 +5,7 @@
 
 namespace slora::kernels::cuda {
 
-enum class GemmWay { kDecode, kRows, kLibrary, kAny };
+enum class GemmWay { kDecode, kWarpgroups, kLibrary, kAny };
 
 struct GemmPlan : BlasPlan {
   GemmWay way = GemmWay::kAny;

@@ -3,15 +3,13 @@
 // What bounds a decode step's matmul is reading W, and how near to that one comes is a matter of
 // tiles, clusters and splits that the library's heuristics guess from the shape alone: its first
 // choice takes up to two fifths longer than the best (docs/benchmarks.md). Tried are all that it
-// offers and the same with other clusters and without splits, and our own kernels.
+// offers and the same with other clusters and without splits.
 #include <algorithm>
 #include <cstring>
 #include <limits>
 
 #include "src/cuda/cuda_kernels.hpp"
-#include "src/cuda/gemm_decode.cuh"
 #include "src/cuda/gemm_plans.cuh"
-#include "src/cuda/gemm_rows.cuh"
 
 namespace slora::kernels::cuda {
 namespace {
@@ -60,9 +58,6 @@ std::vector<GemmPlan> candidates_of(void* stream, const GemmParams& params) {
     });
     if (!is_there) all.push_back(plan);
   };
-  GemmPlan own;
-  own.way = GemmWay::kRows;
-  if (can_gemm_rows(device, params)) add(own);
   const std::vector<GemmPlan> offered = library_plans(stream, params, kAsked);
   for (const GemmPlan& plan : offered) add(plan);
   if (device.sm_version < 90) return all;  // no clusters
@@ -134,10 +129,10 @@ int32_t gemm_tune(void* stream, const GemmTuneParams* tune) {
   if (!is_gemm_runnable(params)) return kUnsupported;
   if (params.m == 0 || tune->num_weights < 1 || params.weight_dtype == DType::kF32) return kOk;
   params.w = tune->weights[0];
-  // Our own kernel takes hardly more than a copy of W would, and in a step it overlaps its
+  // Our own kernels take hardly more than a copy of W would, and in a step they overlap their
   // neighbours, which the library's do not and this measurement does not see.
   const GemmPlan now = gemm_plan(stream, params);
-  if (now.way == GemmWay::kDecode) return kOk;
+  if (now.way == GemmWay::kDecode || now.way == GemmWay::kWarpgroups) return kOk;
   if (const cudaError_t error = cudaStreamSynchronize(raw(stream)); error != cudaSuccess)
     return device::cuda::status_of(error);
 

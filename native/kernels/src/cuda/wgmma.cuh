@@ -41,60 +41,89 @@ __device__ __forceinline__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// The 64 sums of a lane, as places of an instruction and as operands `d`.
-#define SLORA_SUMS_PLACES                                            \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"           \
-  "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
-  "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
-  "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+// The sums of a lane, as places of an instruction and as operands `d`.
+#define SLORA_EIGHT_PLACES(a, b, c, e, f, g, h, i) \
+  "%" #a ",%" #b ",%" #c ",%" #e ",%" #f ",%" #g ",%" #h ",%" #i
+#define SLORA_8_PLACES SLORA_EIGHT_PLACES(0, 1, 2, 3, 4, 5, 6, 7)
+#define SLORA_16_PLACES SLORA_8_PLACES "," SLORA_EIGHT_PLACES(8, 9, 10, 11, 12, 13, 14, 15)
+#define SLORA_32_PLACES                                                                          \
+  SLORA_16_PLACES "," SLORA_EIGHT_PLACES(16, 17, 18, 19, 20, 21, 22, 23) "," SLORA_EIGHT_PLACES( \
+      24, 25, 26, 27, 28, 29, 30, 31)
+#define SLORA_64_PLACES                                                                          \
+  SLORA_32_PLACES "," SLORA_EIGHT_PLACES(32, 33, 34, 35, 36, 37, 38, 39) "," SLORA_EIGHT_PLACES( \
+      40, 41, 42, 43, 44, 45, 46,                                                                \
+      47) "," SLORA_EIGHT_PLACES(48, 49, 50, 51, 52, 53, 54,                                     \
+                                 55) "," SLORA_EIGHT_PLACES(56, 57, 58, 59, 60, 61, 62, 63)
 #define SLORA_EIGHT_SUMS(i)                                                                   \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
-#define SLORA_SUMS                                                                      \
-  SLORA_EIGHT_SUMS(0), SLORA_EIGHT_SUMS(8), SLORA_EIGHT_SUMS(16), SLORA_EIGHT_SUMS(24), \
-      SLORA_EIGHT_SUMS(32), SLORA_EIGHT_SUMS(40), SLORA_EIGHT_SUMS(48), SLORA_EIGHT_SUMS(56)
+#define SLORA_8_SUMS SLORA_EIGHT_SUMS(0)
+#define SLORA_16_SUMS SLORA_8_SUMS, SLORA_EIGHT_SUMS(8)
+#define SLORA_32_SUMS SLORA_16_SUMS, SLORA_EIGHT_SUMS(16), SLORA_EIGHT_SUMS(24)
+#define SLORA_64_SUMS                                                              \
+  SLORA_32_SUMS, SLORA_EIGHT_SUMS(32), SLORA_EIGHT_SUMS(40), SLORA_EIGHT_SUMS(48), \
+      SLORA_EIGHT_SUMS(56)
 // An instruction on operands of PTX's `type`; the sums are kept where operand `adds` is not 0.
-#define SLORA_WGMMA(type, adds, operands)                                             \
-  "{\n.reg .pred p;\nsetp.ne.b32 p, " adds                                            \
-  ", 0;\n"                                                                            \
-  "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" SLORA_SUMS_PLACES \
-  "}, " operands ";\n}\n"
+#define SLORA_WGMMA(type, columns, places, adds, operands)                                        \
+  "{\n.reg .pred p;\nsetp.ne.b32 p, " adds                                                        \
+  ", 0;\n"                                                                                        \
+  "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32." type "." type " {" places "}, " operands \
+  ";\n}\n"
 
-// d [64, 128] (+)= a [64, 16] b [128, 16]^T, both from shared memory, rows along the sum. Warp w of
-// the warpgroup has rows 16 w to 16 w + 15; of d[4 n ..] a lane holds columns 8 n to 8 n + 7 as of
+// d [64, N] (+)= a [64, 16] b [N, 16]^T, both from shared memory, rows along the sum. Warp w of the
+// warpgroup has rows 16 w to 16 w + 15; of d[4 n ..] a lane holds columns 8 n to 8 n + 7 as of
 // `mma` (tensor_cores.cuh).
-template <typename T>
-__device__ __forceinline__ void multiply_tiles(float (&d)[64], uint64_t a, uint64_t b, bool adds) {
-  const int kept = adds;
-  if constexpr (std::is_same_v<T, bf16>) {
-    asm volatile(SLORA_WGMMA("bf16", "%66", "%64, %65, p, 1, 1, 0, 0")
-                 : SLORA_SUMS
-                 : "l"(a), "l"(b), "r"(kept));
-  } else {
-    asm volatile(SLORA_WGMMA("f16", "%66", "%64, %65, p, 1, 1, 0, 0")
-                 : SLORA_SUMS
-                 : "l"(a), "l"(b), "r"(kept));
+#define SLORA_MULTIPLY_TILES(sums, columns, a_b, kept_place)                                     \
+  template <typename T>                                                                          \
+  __device__ __forceinline__ void multiply_tiles(float(&d)[sums], uint64_t a, uint64_t b,        \
+                                                 bool adds) {                                    \
+    const int kept = adds;                                                                       \
+    if constexpr (std::is_same_v<T, bf16>) {                                                     \
+      asm volatile(                                                                              \
+          SLORA_WGMMA("bf16", columns, SLORA_##sums##_PLACES, kept_place, a_b ", p, 1, 1, 0, 0") \
+          : SLORA_##sums##_SUMS                                                                  \
+          : "l"(a), "l"(b), "r"(kept));                                                          \
+    } else {                                                                                     \
+      asm volatile(                                                                              \
+          SLORA_WGMMA("f16", columns, SLORA_##sums##_PLACES, kept_place, a_b ", p, 1, 1, 0, 0")  \
+          : SLORA_##sums##_SUMS                                                                  \
+          : "l"(a), "l"(b), "r"(kept));                                                          \
+    }                                                                                            \
   }
-}
-// The same with a in registers, as of `mma`, and b [16, 128] of rows across the sum.
+SLORA_MULTIPLY_TILES(8, "16", "%8, %9", "%10")
+SLORA_MULTIPLY_TILES(16, "32", "%16, %17", "%18")
+SLORA_MULTIPLY_TILES(32, "64", "%32, %33", "%34")
+SLORA_MULTIPLY_TILES(64, "128", "%64, %65", "%66")
+
+// d [64, 128] (+)= a b with a in registers, as of `mma`, and b [16, 128] of rows across the sum.
 template <typename T>
 __device__ __forceinline__ void multiply_tile(float (&d)[64], const uint32_t (&a)[4], uint64_t b,
                                               bool adds) {
   const int kept = adds;
   if constexpr (std::is_same_v<T, bf16>) {
-    asm volatile(SLORA_WGMMA("bf16", "%69", "{%64,%65,%66,%67}, %68, p, 1, 1, 1")
-                 : SLORA_SUMS
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(kept));
+    asm volatile(
+        SLORA_WGMMA("bf16", "128", SLORA_64_PLACES, "%69", "{%64,%65,%66,%67}, %68, p, 1, 1, 1")
+        : SLORA_64_SUMS
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(kept));
   } else {
-    asm volatile(SLORA_WGMMA("f16", "%69", "{%64,%65,%66,%67}, %68, p, 1, 1, 1")
-                 : SLORA_SUMS
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(kept));
+    asm volatile(
+        SLORA_WGMMA("f16", "128", SLORA_64_PLACES, "%69", "{%64,%65,%66,%67}, %68, p, 1, 1, 1")
+        : SLORA_64_SUMS
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(kept));
   }
 }
+#undef SLORA_MULTIPLY_TILES
 #undef SLORA_WGMMA
-#undef SLORA_SUMS
+#undef SLORA_8_SUMS
+#undef SLORA_16_SUMS
+#undef SLORA_32_SUMS
+#undef SLORA_64_SUMS
 #undef SLORA_EIGHT_SUMS
-#undef SLORA_SUMS_PLACES
+#undef SLORA_8_PLACES
+#undef SLORA_16_PLACES
+#undef SLORA_32_PLACES
+#undef SLORA_64_PLACES
+#undef SLORA_EIGHT_PLACES
 
 // What ordinary stores and asynchronous copies wrote to shared memory before, as this thread sees
 // it, is there for its products, and for those of threads that a barrier behind this lets on.
@@ -148,6 +177,24 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) 
       "done:\n}\n" ::"r"(barrier),
       "r"(parity)
       : "memory");
+}
+
+// The same with what other blocks of the cluster wrote before they arrived.
+__device__ __forceinline__ void barrier_wait_for_cluster(uint32_t barrier, uint32_t parity) {
+  asm volatile(
+      "{\n.reg .pred p;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;\n"
+      "@p bra.uni done;\n"
+      "bra.uni again;\n"
+      "done:\n}\n" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+// Arrives at another block's barrier (`remote_address`) with all that this thread wrote.
+__device__ __forceinline__ void barrier_arrive_remote(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier)
+               : "memory");
 }
 
 }  // namespace slora::kernels::cuda
