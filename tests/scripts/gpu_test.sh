@@ -81,6 +81,9 @@ if [ $sanitize = 1 ]; then
     done
     share 8 "$tool-cuda_attention_test-without-warpgroups" SLORA_WARPGROUPS=0 compute-sanitizer --tool $tool --error-exitcode 9 \
       "$bin/cuda_attention_test"
+    # Of the matmuls those whose blocks pass pieces on through barriers and to each other.
+    [ ! -x "$bin/cuda_base_test" ] || start "$tool-cuda_base_test-tens-of-rows" compute-sanitizer --tool $tool --error-exitcode 9 \
+      "$bin/cuda_base_test" '--gtest_filter=*.GemmOfTensOfRows'
   done
 fi
 for program in "$bin"/cuda_*_test; do share 4 "$(basename "$program")" "$program"; done
