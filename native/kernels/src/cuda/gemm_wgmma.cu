@@ -12,7 +12,7 @@
 // one never takes the phase of the piece before it in the slot for its own.)
 //
 // The blocks' sums meet through distributed shared memory: each block finishes half of every lane's
-// sums and adds the other's, the first block's first, so the result does not depend on timing.
+// sums and adds the other's to its own: of two, so the result does not depend on timing.
 // They arrive at a place and at barriers of their own: only the lanes that pass them on wait.
 #include "gemm_wgmma.cuh"
 

@@ -92,7 +92,6 @@ __device__ __forceinline__ void wait_products() {
   }
 SLORA_MULTIPLY_TILES(8, "16", "%8, %9", "%10")
 SLORA_MULTIPLY_TILES(16, "32", "%16, %17", "%18")
-SLORA_MULTIPLY_TILES(32, "64", "%32, %33", "%34")
 SLORA_MULTIPLY_TILES(64, "128", "%64, %65", "%66")
 
 // d [64, 128] (+)= a b with a in registers, as of `mma`, and b [16, 128] of rows across the sum.
@@ -166,31 +165,27 @@ __device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
 __device__ __forceinline__ void arrive_after_copies(uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
-// Until the phase of this parity has ended; that before the first has parity 1.
+// Until the phase of this parity has ended; that before the first has parity 1. PTX's `order` says
+// whose writes before their arrivals are seen.
+#define SLORA_WAIT(order, barrier, parity) \
+  asm volatile(                            \
+      "{\n.reg .pred p;\n"                 \
+      "again:\n"                           \
+      "mbarrier.try_wait.parity" order     \
+      ".shared::cta.b64 p, [%0], %1;\n"    \
+      "@p bra.uni done;\n"                 \
+      "bra.uni again;\n"                   \
+      "done:\n}\n" ::"r"(barrier),         \
+      "r"(parity)                          \
+      : "memory")
 __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) {
-  asm volatile(
-      "{\n.reg .pred p;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
-      "@p bra.uni done;\n"
-      "bra.uni again;\n"
-      "done:\n}\n" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
+  SLORA_WAIT("", barrier, parity);
 }
-
-// The same with what other blocks of the cluster wrote before they arrived.
+// The same where other blocks of the cluster arrive.
 __device__ __forceinline__ void barrier_wait_for_cluster(uint32_t barrier, uint32_t parity) {
-  asm volatile(
-      "{\n.reg .pred p;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;\n"
-      "@p bra.uni done;\n"
-      "bra.uni again;\n"
-      "done:\n}\n" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
+  SLORA_WAIT(".acquire.cluster", barrier, parity);
 }
+#undef SLORA_WAIT
 // Arrives at another block's barrier (`remote_address`) with all that this thread wrote.
 __device__ __forceinline__ void barrier_arrive_remote(uint32_t barrier) {
   asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier)
