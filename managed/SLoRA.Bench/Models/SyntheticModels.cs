@@ -30,7 +30,10 @@ internal static class SyntheticModels
         var config = ReadConfig(name);
         var folder = Path.Combine(Path.GetTempPath(), $"slora-bench-{Environment.ProcessId}", name);
         Directory.CreateDirectory(folder);
-        File.WriteAllText(Path.Combine(folder, "config.json"), config);
+        // In one step: an engine of this process may be reading it.
+        var next = Path.Combine(folder, $"config.{Guid.NewGuid():n}");
+        File.WriteAllText(next, config);
+        File.Move(next, Path.Combine(folder, "config.json"), overwrite: true);
         return folder;
     }
 
