@@ -20,12 +20,14 @@ __device__ __forceinline__ void copy_16(uint32_t to, const void* from, bool is_i
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
                : "memory");
 }
-// The same, of a long run: the second-level cache fetches the 128 bytes around at once.
+// The same, of a long run: the second-level cache fetches the 128 bytes around at once, and gives
+// them up first.
 __device__ __forceinline__ void copy_16_of_run(uint32_t to, const void* from, bool is_inside) {
   const int bytes = is_inside ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(to),
+      "l"(from), "r"(bytes), "l"(given_up_first())
+      : "memory");
 }
 __device__ __forceinline__ void copy_4(uint32_t to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");

@@ -14,12 +14,12 @@ inline constexpr int32_t kMaxSplits = 64;
 
 // ---- instructions
 
-// K and V are read once: no room in L1 for them.
+// K and V are read once: no room in L1 for them, and the first to go from L2.
 __device__ __forceinline__ uint4 load_once(const void* from) {
   uint4 v;
-  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+  asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3}, [%4], %5;"
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
+               : "l"(from), "l"(given_up_first()));
   return v;
 }
 

@@ -94,6 +94,16 @@ __device__ __forceinline__ float high_of(uint32_t pair) {
   return __high2float(*reinterpret_cast<const __half2*>(&pair));
 }
 
+// ---- the second-level cache
+
+// For what a step reads once: it goes before what others wrote or will read again. A step reads far
+// more than the cache holds, and without this each lookup in between waits for memory behind it.
+__device__ __forceinline__ uint64_t given_up_first() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 // ---- sums in a fixed order
 
 __device__ __forceinline__ float warp_sum(float x) {
