@@ -34,13 +34,15 @@ kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch,
 }
 
 void ForwardPass::lora_intermediate(void* stream, const batch::Batch& batch, MatrixKind kind,
-                                    int32_t layer_idx, const void* x, int64_t x_stride) {
-  lora_shrink(stream, batch, group(kind), layer_idx, x, x_stride);
+                                    int32_t layer_idx, const void* x, int64_t x_stride,
+                                    const Cleared& cleared) {
+  lora_shrink(stream, batch, group(kind), layer_idx, x, x_stride, cleared);
   if (parallel_.exchanges_lora()) lora_exchange(stream, batch, kind, layer_idx);
 }
 
 void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                              int32_t layer_idx, const void* x, int64_t x_stride) {
+                              int32_t layer_idx, const void* x, int64_t x_stride,
+                              const Cleared& cleared) {
   kernels::LoraShrinkParams shrink{};
   shrink.batch = lora_batch(batch, group);
   shrink.x = x;
@@ -56,6 +58,8 @@ void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const Lor
   shrink.page_bytes = arena_.geometry().page_bytes;
   shrink.t = lora_t_.as<float>();
   shrink.t_stride = room_.lora_t_floats;
+  shrink.cleared = cleared.begin;
+  shrink.cleared_bytes = cleared.bytes;
   expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
 }
 

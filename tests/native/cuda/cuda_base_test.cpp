@@ -37,7 +37,7 @@ class CudaBase : public CudaTest {
 
   // is_tuned: after the ways of computing it have been measured, over this matrix and another.
   void check_gemm(DType dtype, bool is_fp32_y, int64_t m, int64_t n, int64_t k, bool with_bias,
-                  bool is_tuned = false) {
+                  bool is_tuned = false, bool adds_to_y = false) {
     SCOPED_TRACE(std::string(name(dtype)) + (is_fp32_y ? " fp32 y" : "") + " m " +
                  std::to_string(m) + " n " + std::to_string(n) + " k " + std::to_string(k));
     const DType y_dtype = is_fp32_y ? DType::kF32 : dtype;
@@ -47,7 +47,8 @@ class CudaBase : public CudaTest {
     const device::Buffer device_x = upload_as(x, dtype);
     const device::Buffer device_w = packed(w, n, k, DType::kF32, dtype);
     const device::Buffer device_bias = upload(bias);
-    const device::Buffer y = poisoned(m * n, y_dtype);
+    const std::vector<float> before = normals(adds_to_y ? m * n : 0, 3.0f, y_dtype);
+    const device::Buffer y = adds_to_y ? upload_as(before, y_dtype) : poisoned(m * n, y_dtype);
     const device::Buffer workspace = device_bytes(kernels().gemm_workspace_bytes(dtype, m, k));
     GemmParams params{};
     params.x = device_x.data();
@@ -62,6 +63,7 @@ class CudaBase : public CudaTest {
     params.y_stride = n;
     params.workspace = workspace.data();
     params.y_dtype = y_dtype;
+    params.adds_to_y = adds_to_y;
     if (is_tuned) {
       const device::Buffer other = packed(w, n, k, DType::kF32, dtype);
       const void* const weights[] = {other.data(), device_w.data()};
@@ -69,8 +71,9 @@ class CudaBase : public CudaTest {
       ASSERT_EQ(kernels().gemm_tune(stream(), &tune), 0);
     }
     ASSERT_EQ(kernels().gemm(stream(), &params), 0);
-    const std::vector<double> expected =
+    std::vector<double> expected =
         reference::gemm(x.data(), k, w.data(), with_bias ? bias.data() : nullptr, m, n, k, false);
+    for (size_t i = 0; i < before.size(); ++i) expected[i] += double{before[i]};
     EXPECT_LT(relative_error(download(y, y_dtype), expected),
               is_fp32_y ? tolerance(DType::kF32) : tolerance(dtype));
   }
@@ -133,6 +136,61 @@ TEST_F(CudaBase, GemmOfTensOfRows) {
 TEST_F(CudaBase, GemmOfTensOfRowsInPasses) {
   check_gemm(DType::kBF16, false, 30, 12288, 512, true);
   check_gemm(DType::kBF16, true, 20, 51200, 520, true);
+}
+
+// Launches of several shapes in turn, nothing between them: each begins while the one before runs,
+// and what one leaves in a barrier or a ring would meet the next.
+TEST_F(CudaBase, ManyGemmsInARow) {
+  struct Shape {
+    int64_t m, n, k;
+  };
+  const Shape shapes[] = {{9, 1072, 520},   {32, 136, 5000}, {16, 12288, 1024}, {24, 12288, 512},
+                          {31, 2064, 4096}, {12, 4096, 512}, {5, 4096, 1024},   {17, 22016, 512}};
+  constexpr DType kDType = DType::kBF16;
+  struct Product {
+    device::Buffer x, w, y, workspace;
+    GemmParams params{};
+    std::vector<double> expected;
+  };
+  std::vector<Product> products;
+  for (const auto& [m, n, k] : shapes) {
+    const std::vector<float> x = normals(m * k, 1.0f, kDType), w = normals(n * k, 0.5f, kDType);
+    Product& product = products.emplace_back();
+    product.x = upload_as(x, kDType);
+    product.w = packed(w, n, k, DType::kF32, kDType);
+    product.y = poisoned(m * n, kDType);
+    product.workspace = device_bytes(kernels().gemm_workspace_bytes(kDType, m, k));
+    GemmParams& params = product.params;
+    params.x = product.x.data();
+    params.x_stride = params.k = k;
+    params.w = product.w.data();
+    params.weight_dtype = params.activation_dtype = params.y_dtype = kDType;
+    params.m = m;
+    params.n = params.y_stride = n;
+    params.y = product.y.data();
+    params.workspace = product.workspace.data();
+    product.expected = reference::gemm(x.data(), k, w.data(), nullptr, m, n, k, false);
+  }
+  for (size_t i = 0; i < 2000; ++i)
+    ASSERT_EQ(kernels().gemm(stream(), &products[i * i % 61 % products.size()].params), 0);
+  for (const Product& product : products) {
+    ASSERT_EQ(kernels().gemm(stream(), &product.params), 0);
+    EXPECT_LT(relative_error(download(product.y, kDType), product.expected), tolerance(kDType))
+        << product.params.m << " x " << product.params.n << " x " << product.params.k;
+  }
+}
+
+// Of every way: few rows, tens, many, nothing aligned, long sums.
+TEST_F(CudaBase, GemmOntoWhatIsThere) {
+  if (kernels().most_adding_rows == 0) GTEST_SKIP() << "not of this backend";
+  for (const DType dtype : kAllDTypes) {
+    for (const int64_t m : {1, 8, 9, 16, 17, 32, 40}) {
+      check_gemm(dtype, false, m, 264, 1408, m % 3 == 0, false, true);
+      check_gemm(dtype, true, m, 1072, 520, m % 2 == 0, false, true);
+    }
+    check_gemm(dtype, false, 3, 33, 65, true, false, true);
+  }
+  check_gemm(DType::kBF16, false, 5, 1008, 22016, true, false, true);
 }
 
 // Whichever is fastest here is right, also where nothing is to choose or nothing is aligned.

@@ -46,6 +46,7 @@ constexpr KernelApi make_table() {
   api.lora_expand_padded = lora_expand_padded;
   api.lora_merge = lora_merge;
   api.gemm_tune = gemm_tune;
+  api.most_adding_rows = 32;
   return api;
 }
 

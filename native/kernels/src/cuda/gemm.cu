@@ -81,7 +81,9 @@ __global__ void gemm_any_kernel(GemmParams params) {
     sum = warp_sum(sum);
     if (threadIdx.x % 32 != 0) continue;
     if (params.bias) sum += params.bias[n];
-    static_cast<Y*>(params.y)[m * params.y_stride + n] = from_float<Y>(sum);
+    Y* const y = static_cast<Y*>(params.y) + m * params.y_stride + n;
+    if (params.adds_to_y) sum += to_float(*y);
+    *y = from_float<Y>(sum);
   }
 }
 
@@ -136,9 +138,9 @@ GemmPlan plan_by_rule(void* stream, const GemmParams& params) {
 }
 
 int32_t run_library(void* stream, const GemmParams& params, const GemmPlan& plan) {
-  const float one = 1, zero = 0;
+  const float one = 1, kept = params.adds_to_y ? 1.0f : 0.0f;
   if (cublasLtMatmul(device_of(stream).blas, plan.matmul, &one, params.w, plan.w, params.x, plan.x,
-                     &zero, params.y, plan.y, params.y, plan.y, &plan.algorithm, params.workspace,
+                     &kept, params.y, plan.y, params.y, plan.y, &plan.algorithm, params.workspace,
                      kWorkspaceBytes, raw(stream)) != CUBLAS_STATUS_SUCCESS) {
     const int32_t status = launch_status();
     return status ? status : static_cast<int32_t>(core::Status::kBackend);

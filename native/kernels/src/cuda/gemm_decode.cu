@@ -147,7 +147,9 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
     if (out_token >= params.m || row >= num_rows) return;
     const int64_t column = first_row + row;
     if (params.bias) sum += params.bias[column];
-    static_cast<Y*>(params.y)[out_token * params.y_stride + column] = from_float<Y>(sum);
+    Y* const y = static_cast<Y*>(params.y) + out_token * params.y_stride + column;
+    if (params.adds_to_y) sum += to_float(*y);
+    *y = from_float<Y>(sum);
   };
 
   if constexpr (kCluster > 1) cluster_wait_together();

@@ -295,14 +295,26 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_wgmma_kernel(const GemmParam
         // rows of the first token, the second those of the second.
         const bool is_second = g & 1;
         const float got = __shfl_xor_sync(0xffffffffu, is_second ? value[0] : value[1], 4);
-        const float low = is_second ? got : value[0], high = is_second ? value[1] : got;
+        float low = is_second ? got : value[0], high = is_second ? value[1] : got;
         const int32_t token = idx / 4 * 8 + 2 * c + is_second;
         if (token >= params.m || row >= end) continue;
         const int64_t at = token * params.y_stride + first_row + row - is_second;
         if (params.y_dtype == DType::kF32) {
-          *reinterpret_cast<float2*>(static_cast<float*>(params.y) + at) = {low, high};
+          auto* const y = reinterpret_cast<float2*>(static_cast<float*>(params.y) + at);
+          if (params.adds_to_y) {
+            const float2 there = __ldcg(y);
+            low += there.x;
+            high += there.y;
+          }
+          *y = {low, high};
         } else {
-          *reinterpret_cast<uint32_t*>(static_cast<T*>(params.y) + at) = pack2<T>(low, high);
+          auto* const y = reinterpret_cast<uint32_t*>(static_cast<T*>(params.y) + at);
+          if (params.adds_to_y) {
+            const uint32_t there = __ldcg(y);
+            low += low_of<T>(there);
+            high += high_of<T>(there);
+          }
+          *y = pack2<T>(low, high);
         }
       }
     }

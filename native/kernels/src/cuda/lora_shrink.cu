@@ -51,8 +51,22 @@ __device__ __forceinline__ uint4 load_x(const T* row, int32_t at, int32_t k_end)
   return *reinterpret_cast<const uint4*>(row + at);
 }
 
+// The blocks that clear what expand adds to: those that come first, whether they have work or not.
+constexpr int32_t kClearingBlocks = 256;
+
+__device__ __forceinline__ void clear_share(const LoraShrinkParams& p) {
+  const auto blocks = static_cast<int32_t>(gridDim.x * gridDim.y * gridDim.z);
+  const auto block =
+      static_cast<int32_t>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
+  if (p.cleared_bytes == 0 || block >= kClearingBlocks) return;
+  wait_for_inputs();
+  const int64_t stride = int64_t{min(blocks, kClearingBlocks)} * blockDim.x;
+  for (int64_t i = int64_t{block} * blockDim.x + threadIdx.x; i < p.cleared_bytes / 16; i += stride)
+    static_cast<uint4*>(p.cleared)[i] = make_uint4(0, 0, 0, 0);
+}
+
 // Semantics  t[part, e, j, i, r] = sum of x . A over the part's elements, for 16 rows i and
-//            kRankTiles * 8 ranks r
+//            kRankTiles * 8 ranks r; zeros in `cleared`
 // Cost       A once a 16-row tile of a segment, x once a fused module and rank group
 // Grid       (parts, fused modules * rank groups, units of 16 tokens or a share of them)
 template <typename T, int kWarps, int kRankTiles, int kSteps>
@@ -174,6 +188,13 @@ __global__ void __launch_bounds__(32 * kWarps, 4)
       __syncthreads();  // the sums are read before the next turn writes its own
     }
   }
+  clear_share(p);
+  leave_idle();
+}
+
+__global__ void clear_kernel(const __grid_constant__ LoraShrinkParams p) {
+  allow_next();
+  clear_share(p);
   leave_idle();
 }
 
@@ -368,6 +389,13 @@ bool is_vectorisable(const LoraShrinkParams& params) {
          reinterpret_cast<uintptr_t>(params.slice) % 16 == 0;
 }
 
+// Whether the kernel of few tokens takes it all.
+bool is_rows(const LoraShrinkParams& params) {
+  const LoraBatch& batch = params.batch;
+  return params.page_dtype != DType::kF32 && is_vectorisable(params) && !is_prefill(batch) &&
+         !has_pieces(batch, params.page_dtype, params.num_fused);
+}
+
 }  // namespace
 
 // Of any batch; split_of may take fewer. A large batch, too, may have few rows in long segments.
@@ -375,6 +403,16 @@ int32_t lora_partials(int64_t) { return kMostParts; }
 
 int32_t lora_shrink(void* stream, const LoraShrinkParams* params) {
   const LoraBatch& batch = params->batch;
+  const bool clears_itself = batch.num_segments > 0 && is_rows(*params);
+  if (params->cleared_bytes > 0 && !clears_itself) {
+    if (const int32_t status =
+            launch(stream, clear_kernel, dim3(kClearingBlocks), dim3(128), 0, *params);
+        status != kOk)
+      return status;
+    LoraShrinkParams rest = *params;
+    rest.cleared_bytes = 0;
+    return lora_shrink(stream, &rest);
+  }
   if (batch.num_segments == 0) return kOk;
   if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
   if (has_pieces(batch, params->page_dtype, params->num_fused)) {

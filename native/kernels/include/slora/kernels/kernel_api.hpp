@@ -24,7 +24,7 @@
 
 namespace slora::kernels {
 
-inline constexpr uint32_t kKernelApiVersion = 7;
+inline constexpr uint32_t kKernelApiVersion = 8;
 
 struct KernelApi {
   uint32_t struct_size;
@@ -84,6 +84,12 @@ struct KernelApi {
   // gemm, of the process. Waits; the device should have nothing else to do. Not while recording.
   // Null: there is but one way.
   int32_t (*gemm_tune)(void* stream, const GemmTuneParams* params) = nullptr;
+
+  // ---- updates before the base
+
+  // Of up to so many rows adapters' updates may come first, into a y that the shrink clears, and
+  // gemm adds to it (adds_to_y): the sum is rounded once. 0: neither can.
+  int64_t most_adding_rows = 0;
 };
 
 // The host backend's table, for the best instruction set of this machine ("generic", "avx2",
