@@ -27,6 +27,8 @@ Key key_of(cublasLtHandle_t blas, const GemmParams& params) {
   int64_t alignment = 0;
   for (const void* pointer : {params.x, params.w, static_cast<const void*>(params.y)})
     alignment = 2 * alignment + (reinterpret_cast<uintptr_t>(pointer) % 16 == 0);
+  // What was measured did not add: products that do keep to the rule.
+  const int64_t kind = 2 * alignment + params.adds_to_y;
   return {reinterpret_cast<int64_t>(blas),
           static_cast<int64_t>(params.weight_dtype),
           static_cast<int64_t>(params.y_dtype),
@@ -35,7 +37,7 @@ Key key_of(cublasLtHandle_t blas, const GemmParams& params) {
           params.k,
           params.x_stride,
           params.y_stride,
-          alignment};
+          kind};
 }
 
 using Plans = BlasPlans<Key, GemmPlan>;
