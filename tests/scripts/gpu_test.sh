@@ -79,6 +79,8 @@ if [ $sanitize = 1 ]; then
       tests=$(tests_of $program)
       share $((tests > 0 && tests < 8 ? tests : 8)) "$tool-$program" compute-sanitizer --tool $tool --error-exitcode 9 "$bin/$program"
     done
+    start "$tool-cuda_updated_gemm_test-few-rows" compute-sanitizer --tool $tool --error-exitcode 9 "$bin/cuda_updated_gemm_test" \
+      '--gtest_filter=*.FewRows'
     share 8 "$tool-cuda_attention_test-without-warpgroups" SLORA_WARPGROUPS=0 compute-sanitizer --tool $tool --error-exitcode 9 \
       "$bin/cuda_attention_test"
   done

@@ -1,5 +1,8 @@
 // The LoRA half of the pass: what adapters add to the base's modules, embedding and head, and how
 // ranks that share out an update exchange its intermediate.
+#include <algorithm>
+#include <iterator>
+
 #include "slora/core/check.hpp"
 #include "slora/forward/forward_pass.hpp"
 
@@ -27,10 +30,55 @@ void ForwardPass::lora_embed(void* stream, const batch::Batch& batch,
 kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch,
                                            const LoraGroup& group) const {
   kernels::LoraBatch lora = batch.lora;
+  if (rows_are_found(batch)) {
+    lora.a_heads = reinterpret_cast<const kernels::LoraRowHead*>(a_heads_.data());
+    lora.b_heads = reinterpret_cast<const kernels::LoraRowHead*>(b_heads_.data());
+  }
   // What ranks exchange is laid out by segments.
   if (!group.fits_pieces || parallel_.exchanges_lora())
     lora.max_shrink_pieces = lora.max_expand_pieces = 0;
   return lora;
+}
+
+bool ForwardPass::rows_are_found(const batch::Batch& batch) const {
+  return a_heads_.bytes() > 0 && batch.lora.num_segments > 0 &&
+         batch.lora.num_tokens == batch.num_tokens &&
+         batch.num_tokens <= backend_.kernels->most_found_rows;
+}
+
+void ForwardPass::make_heads() {
+  const int32_t num_modules = model_.modules->num_modules();
+  const bool fits = std::all_of(std::begin(groups_), std::end(groups_),
+                                [](const LoraGroup& group) { return group.fits_pieces; });
+  if (backend_.kernels->most_found_rows == 0 || num_modules > kernels::kMostFoundModules || !fits ||
+      parallel_.exchanges_lora()) {
+    return;
+  }
+  const int64_t count =
+      int64_t{model_.config->num_layers} * num_modules * backend_.kernels->most_found_rows;
+  const uint64_t bytes = sizeof(kernels::LoraRowHead) * static_cast<uint64_t>(count);
+  a_heads_ = device::Buffer(backend_.device, device::MemoryKind::kDevice, bytes);
+  b_heads_ = device::Buffer(backend_.device, device::MemoryKind::kDevice, bytes);
+}
+
+void ForwardPass::lora_find(void* stream, const batch::Batch& batch) {
+  int64_t in_dim[kernels::kMostFoundModules], out_dim[kernels::kMostFoundModules];
+  for (int32_t i = 0; i < model_.modules->num_modules(); ++i) {
+    in_dim[i] = model_.modules->modules[static_cast<size_t>(i)].in_dim;
+    out_dim[i] = model_.modules->modules[static_cast<size_t>(i)].out_dim;
+  }
+  kernels::LoraFindParams params{};
+  params.batch = batch.lora;
+  params.page_dtype = model_.weights->dtype();
+  params.num_layers = model_.config->num_layers;
+  params.in_dim = in_dim;
+  params.out_dim = out_dim;
+  params.slice = arena_.slice(0);
+  params.slice_bytes = arena_.geometry().slice_bytes();
+  params.page_bytes = arena_.geometry().page_bytes;
+  params.a_heads = reinterpret_cast<kernels::LoraRowHead*>(a_heads_.data());
+  params.b_heads = reinterpret_cast<kernels::LoraRowHead*>(b_heads_.data());
+  expect_launched(backend_.kernels->lora_find_rows(stream, &params), "lora_find_rows");
 }
 
 void ForwardPass::lora_intermediate(void* stream, const batch::Batch& batch, MatrixKind kind,
@@ -97,6 +145,14 @@ void ForwardPass::lora_exchange(void* stream, const batch::Batch& batch, MatrixK
 
 void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
                               int32_t layer_idx, void* y, int64_t y_stride) {
+  const kernels::LoraExpandParams expand = update_of(batch, group, layer_idx, y, y_stride);
+  expect_launched(backend_.kernels->lora_expand(stream, &expand), "lora_expand");
+  lora_epilogue(stream, batch, group, layer_idx, y, y_stride);
+}
+
+kernels::LoraExpandParams ForwardPass::update_of(const batch::Batch& batch, const LoraGroup& group,
+                                                 int32_t layer_idx, void* y,
+                                                 int64_t y_stride) const {
   kernels::LoraExpandParams expand{};
   expand.batch = lora_batch(batch, group);
   expand.t = lora_t_.as<float>();
@@ -116,12 +172,12 @@ void ForwardPass::lora_expand(void* stream, const batch::Batch& batch, const Lor
     expand.out_dim[i] = group.expand_dim[i];
     expand.column_offset[i] = group.expand_offset[i];
   }
-  expect_launched(backend_.kernels->lora_expand(stream, &expand), "lora_expand");
-  if (batch.has_lora_epilogue) lora_epilogue(stream, batch, group, layer_idx, y, y_stride);
+  return expand;
 }
 
 void ForwardPass::lora_epilogue(void* stream, const batch::Batch& batch, const LoraGroup& group,
                                 int32_t layer_idx, void* y, int64_t y_stride) {
+  if (!batch.has_lora_epilogue) return;
   kernels::LoraEpilogueParams params{};
   params.batch = batch.lora;
   params.y = y;

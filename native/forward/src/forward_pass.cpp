@@ -86,6 +86,7 @@ ForwardPass::ForwardPass(Backend backend, ModelView model, const memory::Arena& 
     if (parallel_.overlap_tokens > 0)
       chunked_sum_ = std::make_unique<ChunkedSum>(backend_.device, *parallel_.group);
   }
+  make_heads();
   make_room({max_outputs, 0, 0});
 }
 
@@ -153,6 +154,7 @@ void ForwardPass::make_room(const Room& room) {
 void ForwardPass::run(device::Stream& stream, const batch::Batch& batch, const History& history,
                       const LayerHook& before_layer) {
   SLORA_CHECK(!needs_more_room({batch.num_outputs, batch.lora_t_floats, 0}));
+  if (rows_are_found(batch)) lora_find(stream.handle(), batch);
   embed(stream, batch, history);
   for (int32_t layer_idx = 0; layer_idx < model_.config->num_layers; ++layer_idx) {
     if (before_layer) before_layer(layer_idx);
@@ -281,11 +283,13 @@ kernels::GemmParams ForwardPass::product(const Matrix& matrix, int64_t rows, con
 }
 
 void ForwardPass::multiply(void* stream, MatrixKind kind, int32_t layer_idx, RowRange rows,
-                           const void* x, int64_t x_stride, void* y, bool adds_to_y) {
+                           const void* x, int64_t x_stride, void* y, bool adds_to_y,
+                           const kernels::LoraExpandParams* update) {
   kernels::GemmParams params = product(model_.weights->matrix(kind, layer_idx), rows.count, x,
                                        x_stride, y, activation_dtype_);
   params.bias = model_.weights->vector(model::bias_kind(kind), layer_idx);
   params.adds_to_y = adds_to_y;
+  params.update = update;
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
 }
 
@@ -307,10 +311,19 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   const bool is_first = updates_come_first(batch, width);
   const Cleared cleared = {
       y, is_first ? batch.num_tokens * width * core::dtype_bytes(activation_dtype_) : 0};
+  const RowRange all = {0, batch.num_tokens};
   lora_intermediate(stream, batch, kind, layer_idx, x, x_stride, cleared);
-  if (is_first) lora_expand(stream, batch, group(kind), layer_idx, y, width);
-  multiply(stream, kind, layer_idx, {0, batch.num_tokens}, x, x_stride, y, is_first);
-  if (!is_first) lora_expand(stream, batch, group(kind), layer_idx, y, width);
+  if (is_first) {
+    lora_expand(stream, batch, group(kind), layer_idx, y, width);
+    multiply(stream, kind, layer_idx, all, x, x_stride, y, true);
+  } else if (backend_.kernels->takes_updates) {
+    const kernels::LoraExpandParams update = update_of(batch, group(kind), layer_idx, y, width);
+    multiply(stream, kind, layer_idx, all, x, x_stride, y, false, &update);
+    lora_epilogue(stream, batch, group(kind), layer_idx, y, width);
+  } else {
+    multiply(stream, kind, layer_idx, all, x, x_stride, y);
+    lora_expand(stream, batch, group(kind), layer_idx, y, width);
+  }
 }
 
 // A factor of DoRA's is of the base's output too, and ranks add up theirs. A decode step takes

@@ -46,7 +46,7 @@ class CudaLoraTest : public CudaTest {
   // Everything of one run on the device, of the bounds' size.
   struct Run {
     device::Buffer begin, end, entry_offsets, entries, x, y, t;
-    device::Buffer shrink_pieces, expand_pieces, num_pieces;
+    device::Buffer shrink_pieces, expand_pieces, num_pieces, a_heads, b_heads;
     LoraShrinkParams shrink{};
     LoraExpandParams expand{};
   };
@@ -92,6 +92,41 @@ class CudaLoraTest : public CudaTest {
          adapters.device_slice.data());
     run.shrink.t_stride = run.expand.t_stride = t_floats;
     return run;
+  }
+
+  bool can_find(const Adapters& adapters, const Run& run) {
+    const Geometry& geometry = adapters.geometry;
+    const auto fits = [&](int64_t dim) { return dim % 8 == 0 && dim <= geometry.page_elems; };
+    return kernels().lora_find_rows && geometry.page_elems % 8 == 0 && fits(geometry.in_dim) &&
+           std::all_of(geometry.out_dims.begin(), geometry.out_dims.end(), fits) &&
+           run.shrink.batch.num_segments > 0 &&
+           run.shrink.batch.num_tokens <= kernels().most_found_rows;
+  }
+
+  // Has the rows looked up, and both halves go by that.
+  void find_rows(Run& run, const Adapters& adapters) {
+    const Geometry& geometry = adapters.geometry;
+    LoraBatch& batch = run.shrink.batch;
+    const uint64_t bytes = sizeof(LoraRowHead) * kLayers * geometry.out_dims.size() *
+                           static_cast<uint64_t>(batch.num_tokens);
+    run.a_heads = device_bytes(bytes);
+    run.b_heads = device_bytes(bytes);
+    overwrite(run.a_heads, std::vector<uint8_t>(bytes, 0xff));
+    overwrite(run.b_heads, std::vector<uint8_t>(bytes, 0xff));
+    const std::vector<int64_t> in_dims(geometry.out_dims.size(), geometry.in_dim);
+    LoraFindParams find{};
+    find.batch = batch;
+    find.page_dtype = adapters.dtype;
+    find.num_layers = kLayers;
+    find.in_dim = in_dims.data();
+    find.out_dim = geometry.out_dims.data();
+    find.slice = run.shrink.slice;
+    find.page_bytes = run.shrink.page_bytes;
+    find.a_heads = run.a_heads.as<LoraRowHead>();
+    find.b_heads = run.b_heads.as<LoraRowHead>();
+    ASSERT_EQ(kernels().lora_find_rows(stream(), &find), 0);
+    batch.a_heads = run.expand.batch.a_heads = find.a_heads;
+    batch.b_heads = run.expand.batch.b_heads = find.b_heads;
   }
 
   static void fill(LoraShrinkParams& shrink, LoraExpandParams& expand, const Adapters& adapters,
@@ -182,9 +217,9 @@ class CudaLoraTest : public CudaTest {
     const std::vector<float> x =
         normals(tables.num_tokens * adapters.geometry.in_dim, 1.0f, adapters.dtype);
     const std::vector<float> y = normals(tables.num_tokens * adapters.width, 0.3f, adapters.dtype);
-    const Run run = prepare(adapters, tables, std::max<int64_t>(tables.t_floats, 1),
-                            static_cast<int32_t>(tables.entries.size()),
-                            static_cast<int32_t>(tables.shrink_pieces.size()));
+    Run run = prepare(adapters, tables, std::max<int64_t>(tables.t_floats, 1),
+                      static_cast<int32_t>(tables.entries.size()),
+                      static_cast<int32_t>(tables.shrink_pieces.size()));
     write(run, adapters, tables, x, y);
     launch(run);
     const std::vector<float> out = result(run, adapters, tables);
@@ -203,6 +238,12 @@ class CudaLoraTest : public CudaTest {
                 0)
           << "row " << row << " is in no segment";
     }
+    if (!can_find(adapters, run)) return;
+    write(run, adapters, tables, x, y);
+    find_rows(run, adapters);
+    launch(run);
+    EXPECT_EQ(std::memcmp(out.data(), result(run, adapters, tables).data(), out.size() * 4), 0)
+        << "rows that were looked up differ";
   }
 
   // The shrink clears all rows of y but the last, which is in no segment: nothing that was there

@@ -47,6 +47,9 @@ constexpr KernelApi make_table() {
   api.lora_merge = lora_merge;
   api.gemm_tune = gemm_tune;
   api.most_adding_rows = 32;
+  api.takes_updates = true;
+  api.lora_find_rows = lora_find_rows;
+  api.most_found_rows = kMostFoundRows;
   return api;
 }
 

@@ -155,6 +155,10 @@ int32_t run_library(void* stream, const GemmParams& params, const GemmPlan& plan
   });
 }
 
+bool takes_update(void* stream, const GemmParams& params, const GemmPlan& plan) {
+  return plan.way == GemmWay::kDecode && takes_update_decode(device_of(stream), params);
+}
+
 }  // namespace
 
 uint64_t gemm_workspace_bytes(DType, int64_t, int64_t) { return kWorkspaceBytes; }
@@ -222,7 +226,13 @@ int32_t run_gemm_plan(void* stream, const GemmParams& params, const GemmPlan& pl
 int32_t gemm(void* stream, const GemmParams* params) {
   if (!is_gemm_runnable(*params)) return kUnsupported;
   if (params->m == 0) return kOk;
-  return run_gemm_plan(stream, *params, gemm_plan(stream, *params));
+  const GemmPlan& plan = gemm_plan(stream, *params);
+  if (!params->update || takes_update(stream, *params, plan))
+    return run_gemm_plan(stream, *params, plan);
+  GemmParams base = *params;
+  base.update = nullptr;
+  if (const int32_t status = run_gemm_plan(stream, base, plan); status != kOk) return status;
+  return lora_expand(stream, params->update);
 }
 
 }  // namespace slora::kernels::cuda

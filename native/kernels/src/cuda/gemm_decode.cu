@@ -20,6 +20,7 @@
 
 #include "src/cuda/async_copy.cuh"
 #include "src/cuda/cluster.cuh"
+#include "src/cuda/lora_columns.cuh"
 #include "src/cuda/tensor_cores.cuh"
 
 namespace slora::kernels::cuda {
@@ -45,10 +46,21 @@ constexpr size_t shared_bytes(int warps, bool is_tall) {
                                        2 * kBatch * kGranule * tokens);
 }
 
+// Warps that see to adapters' updates, where there are some.
+constexpr int kUpdateWarps = 8;
+
+template <typename Update, int kWarps>
+inline constexpr int kThreads = 32 * (kWarps + (Update::kIsSome ? kUpdateWarps : 0));
+
 // kUnits: units of K that a warp owns. kIsTall: more than 8 rows of x. kCluster: blocks that share
-// K.
-template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster, int kWarps>
-__global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams params) {
+// K. With an update (of flat ones in one block) the sums, and what adapters add to them, meet in
+// shared memory when all are there: two runs of 8 rows, `pitch` floats each.
+template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster, int kWarps,
+          typename Update>
+__global__ void __launch_bounds__(kThreads<Update, kWarps>, 1)
+    gemm_decode_kernel(const GemmParams params, const __grid_constant__ Update update,
+                       int32_t pitch) {
+  static_assert(!Update::kIsSome || (kCluster == 1 && !kIsTall));
   constexpr int kStages = kRingBytes / kStageBytes / kWarps;
   constexpr int kChunks = (kUnits + kUnitsAStage - 1) / kUnitsAStage;
   constexpr int kTokenTiles = kIsTall ? 2 : 1;
@@ -62,6 +74,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
   uint8_t* ring = shared + warp * (kStages * kStageBytes);
   auto* partials = reinterpret_cast<float*>(shared + kRingBytes);
   float* incoming = partials + 2 * kWarps * kPartials;
+  float* const sums = incoming;  // an update's
 
   allow_next();
   const uint32_t rank = kCluster > 1 ? cluster_rank() : 0;
@@ -75,6 +88,28 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
       static_cast<int>(num_runs * (block + 1) / num_blocks * kBlockRows - first_row);
   const int num_granules = (num_rows + kGranule - 1) / kGranule;
   const bool ends_in_half = num_rows % kGranule != 0;
+
+  // With an update: each thread of the block finishes some outputs of the range.
+  const auto finish_all = [&] {
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < params.m * num_rows;
+         i += static_cast<int>(blockDim.x)) {
+      const int token = i / num_rows, row = i - token * num_rows;
+      float sum = sums[token * pitch + row] + sums[(8 + token) * pitch + row];
+      if (params.bias) sum += params.bias[first_row + row];
+      static_cast<Y*>(params.y)[token * params.y_stride + first_row + row] = from_float<Y>(sum);
+    }
+  };
+  if constexpr (Update::kIsSome) {
+    if (warp >= kWarps) {
+      __shared__ ColumnRoom<8> room;
+      ColumnUpdates<T, 8, kUpdateWarps, 2>(update, room, static_cast<int32_t>(first_row), num_rows,
+                                           0, static_cast<int32_t>(params.m), warp - kWarps,
+                                           sums + 8 * pitch, pitch);
+      finish_all();
+      return;
+    }
+  }
   const int64_t k_begin = (int64_t{rank} * kWarps + warp) * (kUnits * kUnit);
   // k of this warp's range that exist; the rest reads as zero.
   const int k_count =
@@ -144,6 +179,10 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
   const int out_place = out_token * kPitch + out_row;
   const auto finish = [&](int granule, float sum) {
     const int row = granule * kGranule + out_row;
+    if constexpr (Update::kIsSome) {
+      if (row < num_rows) sums[out_token * pitch + row] = sum;
+      return;
+    }
     if (out_token >= params.m || row >= num_rows) return;
     const int64_t column = first_row + row;
     if (params.bias) sum += params.bias[column];
@@ -201,7 +240,11 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
       to[kPitch + 8] = c[tile][3];
     }
     // One barrier a granule: the other buffer is free again once all have passed the next one.
-    __syncthreads();
+    if constexpr (Update::kIsSome) {
+      asm volatile("bar.sync 1, %0;" ::"n"(kWarps * 32) : "memory");
+    } else {
+      __syncthreads();
+    }
     float sum = 0;
     if (has_output) {
       const float* column = partials + (granule & 1) * kWarps * kPartials + out_place;
@@ -237,17 +280,43 @@ __global__ void __launch_bounds__(kWarps * 32, 1) gemm_decode_kernel(GemmParams 
     if (num_granules > 0) finish_batch(num_granules - 1);
   }
   wait_copies<0>();
+  if constexpr (Update::kIsSome) finish_all();
 }
 
 template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster, int kWarps = 8>
 int32_t run(void* stream, const GemmParams& params) {
-  const auto kernel = gemm_decode_kernel<T, Y, kUnits, kIsTall, kCluster, kWarps>;
+  const auto kernel = gemm_decode_kernel<T, Y, kUnits, kIsTall, kCluster, kWarps, NoUpdate>;
   constexpr size_t kSharedBytes = shared_bytes(kWarps, kIsTall);
   if (const int32_t status = allow_shared(kernel, kSharedBytes)) return status;
   const int64_t runs = params.n / kBlockRows;
   const int64_t blocks = std::min<int64_t>(runs, device_of(stream).sm_count / kCluster);
   return launch(stream, kernel, dim3(static_cast<unsigned>(blocks * kCluster)), dim3(kWarps * 32),
-                kSharedBytes, kCluster, params);
+                kSharedBytes, kCluster, params, NoUpdate{}, 0);
+}
+
+// ---- with adapters' updates
+
+int64_t update_blocks(const device::cuda::CudaDevice& device, const GemmParams& params) {
+  return std::min<int64_t>(params.n / kBlockRows, device.sm_count);
+}
+int64_t update_pitch(const device::cuda::CudaDevice& device, const GemmParams& params) {
+  return ceil_div(params.n / kBlockRows, update_blocks(device, params)) * kBlockRows + 4;
+}
+// Beside what the kernel has of its own (ColumnRoom).
+size_t update_shared_bytes(const device::cuda::CudaDevice& device, const GemmParams& params) {
+  return shared_bytes(8, false) + sizeof(float) * 2 * 8 * update_pitch(device, params);
+}
+
+template <typename T, int kUnits>
+int32_t run_with_update(void* stream, const GemmParams& params) {
+  const auto kernel = gemm_decode_kernel<T, T, kUnits, false, 1, 8, ColumnUpdate>;
+  const device::cuda::CudaDevice& device = device_of(stream);
+  const size_t bytes = update_shared_bytes(device, params);
+  if (const int32_t status = allow_shared(kernel, bytes)) return status;
+  const ColumnUpdate update = {*params.update, parts_of_rows(stream, *params.update)};
+  return launch(stream, kernel, dim3(static_cast<unsigned>(update_blocks(device, params))),
+                dim3(kThreads<ColumnUpdate, 8>), bytes, 1, params, update,
+                static_cast<int32_t>(update_pitch(device, params)));
 }
 
 // Longest K of an instance: what its warps' units cover.
@@ -282,6 +351,17 @@ int32_t run_tall(void* stream, const GemmParams& params) {
   return run<T, Y, 22, true, 2>(stream, params);
 }
 
+// Registers are for a sum of so many elements, with those that updates need.
+constexpr int64_t kLongestUpdated = longest_k(22, 1);
+template <typename T>
+int32_t run_updated(void* stream, const GemmParams& params) {
+  const int64_t k = params.k;
+  if (k <= longest_k(4, 1)) return run_with_update<T, 4>(stream, params);
+  if (k <= longest_k(8, 1)) return run_with_update<T, 8>(stream, params);
+  if (k <= longest_k(16, 1)) return run_with_update<T, 16>(stream, params);
+  return run_with_update<T, 22>(stream, params);
+}
+
 template <typename T, typename Y>
 int32_t run_shape(void* stream, const GemmParams& params) {
   return params.m > 8 ? run_tall<T, Y>(stream, params) : run_flat<T, Y>(stream, params);
@@ -301,7 +381,18 @@ bool can_gemm_decode(const device::cuda::CudaDevice& device, const GemmParams& p
   return params.k <= (has_clusters ? kLongestFlat : longest_k(44, 1));
 }
 
+bool takes_update_decode(const device::cuda::CudaDevice& device, const GemmParams& params) {
+  // A multiprocessor's next larger share of shared memory would leave little to first-level cache.
+  constexpr size_t kMostShared = 195 * 1024 - sizeof(ColumnRoom<8>);
+  return params.m <= 8 && params.k <= kLongestUpdated && device.sm_version >= 90 &&
+         is_column_update(params) && update_shared_bytes(device, params) <= kMostShared;
+}
+
 int32_t gemm_decode(void* stream, const GemmParams& params) {
+  if (params.update) {
+    return params.weight_dtype == DType::kBF16 ? run_updated<bf16>(stream, params)
+                                               : run_updated<__half>(stream, params);
+  }
   const bool is_wide = params.y_dtype == DType::kF32;
   if (params.weight_dtype == DType::kBF16) {
     return is_wide ? run_shape<bf16, float>(stream, params) : run_shape<bf16, bf16>(stream, params);

@@ -82,6 +82,14 @@ struct LoraUnit {
   int32_t entry_end;
 };
 
+// The unit of `tile` tokens that begins with a row, if one does.
+__device__ __forceinline__ LoraUnit unit_of_head(const LoraRowHead& head, int32_t token,
+                                                 int32_t tile) {
+  const bool begins = head.row % tile == 0 && head.entry_begin < head.entry_end;
+  return {token - head.row, head.rows,     head.row, begins ? min(tile, head.rows - head.row) : 0,
+          head.entry_begin, head.entry_end};
+}
+
 // By all lanes of a warp; every warp may ask for itself.
 __device__ __forceinline__ LoraUnit find_unit(const LoraBatch& batch, int32_t unit_idx,
                                               int32_t tile) {
@@ -167,6 +175,78 @@ __device__ __forceinline__ LoraRun make_run(const uint8_t* slice, int64_t page_b
   return run;
 }
 
+// The same, found by a row's head.
+template <typename T>
+struct FoundRun {
+  const T* first;
+  const T* second;
+  const int32_t* next_pages;
+  const uint8_t* slice;
+  int64_t page_bytes;
+  uint32_t row_elems;
+  uint32_t rows_in_first;
+
+  template <typename>
+  __device__ __forceinline__ const T* row(uint32_t row_idx) const {
+    if (row_idx < rows_in_first) return first + row_idx * row_elems;
+    const uint32_t rows_a_page = static_cast<uint32_t>(page_bytes) / sizeof(T) / row_elems;
+    const uint32_t rest = row_idx - rows_in_first;
+    if (rest < rows_a_page) return second + rest * row_elems;
+    const uint32_t passed = rest / rows_a_page;
+    return reinterpret_cast<const T*>(slice + __ldg(next_pages + passed) * page_bytes) +
+           (rest - passed * rows_a_page) * row_elems;
+  }
+  __device__ __forceinline__ bool is_aligned() const {
+    return reinterpret_cast<uintptr_t>(first) % 16 == 0;
+  }
+};
+
+// Of a row at a module, by loads that do not wait for one another.
+__device__ __forceinline__ LoraRowHead load_row_head(const LoraRowHead* heads,
+                                                     const LoraBatch& batch, int32_t layer_idx,
+                                                     int32_t module_idx, int32_t token) {
+  static_assert(sizeof(LoraRowHead) == 64);
+  const uint4* const from = reinterpret_cast<const uint4*>(
+      heads + (layer_idx * batch.num_modules + module_idx) * batch.num_tokens + token);
+  uint4 words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[i].x), "=r"(words[i].y), "=r"(words[i].z), "=r"(words[i].w)
+                 : "l"(from + i));
+  }
+  const auto address = [](uint32_t low, uint32_t high) {
+    return reinterpret_cast<const void*>(low | static_cast<uint64_t>(high) << 32);
+  };
+  LoraRowHead head;
+  head.first = address(words[0].x, words[0].y);
+  head.second = address(words[0].z, words[0].w);
+  head.t_offset = static_cast<int64_t>(words[1].x | static_cast<uint64_t>(words[1].y) << 32);
+  head.rows_in_first = static_cast<int32_t>(words[1].z);
+  head.page = static_cast<int32_t>(words[1].w);
+  head.lora_rank = static_cast<int32_t>(words[2].x);
+  head.factor = __uint_as_float(words[2].y);
+  head.t_stride = static_cast<int32_t>(words[2].z);
+  head.row = static_cast<int32_t>(words[2].w);
+  head.rows = static_cast<int32_t>(words[3].x);
+  head.entry_begin = static_cast<int32_t>(words[3].y);
+  head.entry_end = static_cast<int32_t>(words[3].z);
+  return head;
+}
+
+template <typename T>
+__device__ __forceinline__ FoundRun<T> run_of_head(const LoraRowHead& head, const LoraBatch& batch,
+                                                   const uint8_t* slice, int64_t page_bytes,
+                                                   int64_t row_elems) {
+  return {static_cast<const T*>(head.first),
+          static_cast<const T*>(head.second),
+          batch.pages + head.page + 1,
+          slice,
+          page_bytes,
+          static_cast<uint32_t>(row_elems),
+          static_cast<uint32_t>(head.rows_in_first)};
+}
+
 __device__ __forceinline__ const core::LoraModule* module_of(const LoraBatch& batch,
                                                              const LoraAdapterRef& adapter,
                                                              int32_t layer_idx,
@@ -239,12 +319,15 @@ __device__ __forceinline__ uint4 load_shared_input(const void* from) {
 // before is that of the batch's long segments.
 int32_t shrink_pieces(void* stream, const LoraShrinkParams& params, bool is_beside);
 int32_t expand_pieces(void* stream, const LoraExpandParams& params, bool is_beside);
+// How many parts their sum over in_dim is cut into, from what both halves know and a graph fixes.
+int32_t parts_of_pieces(const LoraBatch& batch, int64_t in_dim, int32_t num_fused);
 
 // The segments that do not go in pieces; none if num_segments is 0.
 inline LoraBatch long_segments(const LoraBatch& batch) {
   LoraBatch rest = batch;
   rest.min_segment_tokens = kPieceTokens + 1;
   rest.max_shrink_pieces = rest.max_expand_pieces = 0;
+  rest.a_heads = rest.b_heads = nullptr;  // they are of all segments
   if (batch.num_long_segments >= 0) {
     rest.num_segments = batch.num_long_segments;
     rest.num_tokens = batch.num_long_tokens;
@@ -264,6 +347,10 @@ inline bool has_pieces(const LoraBatch& batch, DType page_dtype, int32_t num_fus
 
 int32_t plain_shrink(void* stream, const LoraShrinkParams& params, LoraSplit split);
 int32_t plain_expand(void* stream, const LoraExpandParams& params, LoraSplit split);
+
+// lora_expand.cu: 16-byte accesses of y and B need this; B's own place in its page is seen in the
+// kernels.
+bool is_vectorisable(const LoraExpandParams& params);
 
 // What both halves refuse.
 inline bool is_lora_runnable(const LoraBatch& batch, DType activation_dtype, DType page_dtype) {

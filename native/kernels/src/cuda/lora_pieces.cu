@@ -12,16 +12,6 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
 
-// How many parts the sum over in_dim is cut into, from what both halves know and a graph fixes.
-int32_t parts_of(const LoraBatch& batch, int64_t in_dim, int32_t num_fused) {
-  const int32_t most = batch.num_tokens <= 64                      ? 4
-                       : batch.num_tokens <= 128 || num_fused == 1 ? 2
-                                                                   : 1;
-  constexpr int64_t kLeastElems = 1024;
-  const auto fitting = static_cast<int32_t>(ceil_div(in_dim, kLeastElems));
-  return most < fitting ? most : fitting;
-}
-
 // A block takes pieces in turn. As many blocks as the chip holds twice.
 unsigned pieces_at_once(void* stream, int32_t pieces, int64_t blocks) {
   const int64_t most = 16 * int64_t{device_of(stream).sm_count} / blocks;
@@ -391,8 +381,17 @@ __global__ void __launch_bounds__(kThreads, 4)
 
 }  // namespace
 
+int32_t parts_of_pieces(const LoraBatch& batch, int64_t in_dim, int32_t num_fused) {
+  const int32_t most = batch.num_tokens <= 64                      ? 4
+                       : batch.num_tokens <= 128 || num_fused == 1 ? 2
+                                                                   : 1;
+  constexpr int64_t kLeastElems = 1024;
+  const auto fitting = static_cast<int32_t>(ceil_div(in_dim, kLeastElems));
+  return most < fitting ? most : fitting;
+}
+
 int32_t shrink_pieces(void* stream, const LoraShrinkParams& params, bool is_beside) {
-  const int32_t parts = parts_of(params.batch, params.in_dim, params.num_fused);
+  const int32_t parts = parts_of_pieces(params.batch, params.in_dim, params.num_fused);
   constexpr int64_t kGrain = 32 * kWarps;
   const auto part_elems =
       static_cast<int32_t>(ceil_div(ceil_div(params.in_dim, parts), kGrain) * kGrain);
@@ -421,7 +420,7 @@ int32_t expand_pieces(void* stream, const LoraExpandParams& params, bool is_besi
   const int64_t columns = columns_of(groups);
   const dim3 grid(static_cast<unsigned>(columns),
                   pieces_at_once(stream, params.batch.max_expand_pieces, columns));
-  const int32_t parts = parts_of(params.batch, params.in_dim, params.num_fused);
+  const int32_t parts = parts_of_pieces(params.batch, params.in_dim, params.num_fused);
   const auto run = [&](auto element) {
     return launch(stream, lora_expand_pieces_kernel<decltype(element)>, grid, dim3(kThreads), 0,
                   params, parts, groups, is_beside);

@@ -69,7 +69,8 @@ __device__ __forceinline__ void clear_share(const LoraShrinkParams& p) {
 //            kRankTiles * 8 ranks r; zeros in `cleared`
 // Cost       A once a 16-row tile of a segment, x once a fused module and rank group
 // Grid       (parts, fused modules * rank groups, units of 16 tokens or a share of them)
-template <typename T, int kWarps, int kRankTiles, int kSteps>
+// kIsFound: by the rows' heads; a row is a unit, and empty unless one begins with it.
+template <typename T, int kWarps, int kRankTiles, int kSteps, bool kIsFound>
 __global__ void __launch_bounds__(32 * kWarps, 4)
     lora_shrink_rows_kernel(const __grid_constant__ LoraShrinkParams p, int32_t part_elems,
                             int32_t rank_groups, int32_t units) {
@@ -88,7 +89,14 @@ __global__ void __launch_bounds__(32 * kWarps, 4)
 #pragma unroll 1
   for (int32_t unit_idx = static_cast<int32_t>(blockIdx.z); unit_idx < units;
        unit_idx += static_cast<int32_t>(gridDim.z)) {
-    const LoraUnit unit = find_unit(p.batch, unit_idx, kTileTokens);
+    LoraRowHead found;
+    LoraUnit unit;
+    if constexpr (kIsFound) {
+      found = load_row_head(p.batch.a_heads, p.batch, p.layer_idx, p.module_idx[fused], unit_idx);
+      unit = unit_of_head(found, unit_idx, kTileTokens);
+    } else {
+      unit = find_unit(p.batch, unit_idx, kTileTokens);
+    }
     if (unit.count == 0) continue;
     // This lane's two rows of x; null past the unit's end.
     const T* x = static_cast<const T*>(p.x) + (unit.begin + unit.first) * p.x_stride;
@@ -104,7 +112,24 @@ __global__ void __launch_bounds__(32 * kWarps, 4)
       float* t;
       int32_t t_stride, ranks;
       bool is_aligned;
-      {
+      if (kIsFound && e == unit.entry_begin) {
+        ranks = found.lora_rank - r0;
+        if (ranks <= 0) {
+          ++e;
+          r0 = first_rank;
+          continue;
+        }
+        const FoundRun<T> run = run_of_head<T>(found, p.batch, p.slice, p.page_bytes, p.in_dim);
+        is_aligned = run.is_aligned();
+#pragma unroll
+        for (int n = 0; n < kRankTiles; ++n) {
+          const int32_t r = n * 8 + group;
+          rows[n] = r < ranks ? run.template row<T>(static_cast<uint32_t>(r0 + r)) : nullptr;
+        }
+        t_stride = found.t_stride;
+        t = p.t + blockIdx.x * p.t_stride + found.t_offset +
+            (static_cast<int64_t>(fused) * unit.rows + unit.first) * t_stride + r0;
+      } else {
         const LoraEntry entry = p.batch.entries[e];
         const LoraAdapterRef& adapter = p.batch.adapters[entry.adapter_idx];
         const core::LoraModule* module =
@@ -347,12 +372,14 @@ template <typename T, int kWarps, int kRankTiles, int kSteps>
 int32_t launch_rows(void* stream, const LoraShrinkParams& params, const LoraSplit& split,
                     int32_t rank) {
   const int32_t rank_groups = static_cast<int32_t>(ceil_div(rank, 8 * kRankTiles));
-  const int64_t units = num_units(params.batch, kTileTokens);
+  const bool is_found = params.batch.a_heads != nullptr;
+  const int64_t units = is_found ? params.batch.num_tokens : num_units(params.batch, kTileTokens);
   const dim3 grid(static_cast<unsigned>(split.parts),
                   static_cast<unsigned>(params.num_fused * rank_groups),
                   units_at_once(stream, units, split.parts * params.num_fused * rank_groups));
-  return launch(stream, lora_shrink_rows_kernel<T, kWarps, kRankTiles, kSteps>, grid,
-                dim3(32 * kWarps), 0, params, split.part_elems, rank_groups,
+  const auto kernel = is_found ? lora_shrink_rows_kernel<T, kWarps, kRankTiles, kSteps, true>
+                               : lora_shrink_rows_kernel<T, kWarps, kRankTiles, kSteps, false>;
+  return launch(stream, kernel, grid, dim3(32 * kWarps), 0, params, split.part_elems, rank_groups,
                 static_cast<int32_t>(units));
 }
 

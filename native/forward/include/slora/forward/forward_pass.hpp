@@ -133,12 +133,17 @@ class ForwardPass {
   const Matrix& head_matrix() const;
   // y = x W^T of the rows alone: without adapters.
   void multiply(void* stream, model::MatrixKind kind, int32_t layer_idx, RowRange rows,
-                const void* x, int64_t x_stride, void* y, bool adds_to_y = false);
+                const void* x, int64_t x_stride, void* y, bool adds_to_y = false,
+                const kernels::LoraExpandParams* update = nullptr);
   // y = x W^T and each segment's adapters, these on top or, of short prompts, first.
   void linear(void* stream, const batch::Batch& batch, model::MatrixKind kind, int32_t layer_idx,
               const void* x, int64_t x_stride, void* y);
   bool is_adapted(const batch::Batch& batch, model::MatrixKind kind) const;
   bool updates_come_first(const batch::Batch& batch, int64_t width) const;
+  // Whether the step has its rows' A and B looked up before all else: one of few rows.
+  bool rows_are_found(const batch::Batch& batch) const;
+  void make_heads();
+  void lora_find(void* stream, const batch::Batch& batch);
   kernels::LoraBatch lora_batch(const batch::Batch& batch, const LoraGroup& group) const;
   // What becomes zeros before expand adds to it.
   struct Cleared {
@@ -156,6 +161,9 @@ class ForwardPass {
                      int32_t layer_idx);
   void lora_expand(void* stream, const batch::Batch& batch, const LoraGroup& group,
                    int32_t layer_idx, void* y, int64_t y_stride);
+  kernels::LoraExpandParams update_of(const batch::Batch& batch, const LoraGroup& group,
+                                      int32_t layer_idx, void* y, int64_t y_stride) const;
+  // What DoRA and biases do to y, if an adapter of the batch has some.
   void lora_epilogue(void* stream, const batch::Batch& batch, const LoraGroup& group,
                      int32_t layer_idx, void* y, int64_t y_stride);
   void lora_embed(void* stream, const batch::Batch& batch, const kernels::EmbedParams& base);
@@ -184,6 +192,8 @@ class ForwardPass {
       delta_;  // [T, H] output of o or down, added to the residual by the norm that follows
   device::Buffer lora_t_;
   device::Buffer lora_packed_;
+  device::Buffer a_heads_;  // [layers, modules, most_found_rows]; empty: no step's are looked up
+  device::Buffer b_heads_;
   device::Buffer logits_;         // [outputs, V] fp32
   device::Buffer logit_parts_;    // [ranks, outputs, part of V] fp32, of a group
   device::Buffer vocab_offsets_;  // int64 [ranks + 1], of a group

@@ -10,6 +10,8 @@ namespace slora::kernels {
 
 using core::DType;
 
+struct LoraExpandParams;
+
 // Semantics  out[t, :] = scale * W[token(t) - vocab_begin, :], token(t) = history[token_slot[t] *
 // history_stride + token_position[t]]; zeros if is_shard and W has no such row. Otherwise a token
 // id outside [0, V) cannot occur: ids are checked where they enter.
@@ -67,6 +69,9 @@ struct GemmParams {
   DType y_dtype = DType::kF32;  // fp32 (logits), or activation_dtype
   // What y holds is part of the sum, which is rounded once. Where most_adding_rows says so.
   bool adds_to_y = false;
+  // The adapters' part of the sum, its y this one: of few rows it goes in before the sum is
+  // rounded, else by an expand after. Where takes_updates says so. Null: none.
+  const LoraExpandParams* update = nullptr;
 };
 
 // A shape of gemm and matrices of that shape, read in turn: with enough of them none is cached.

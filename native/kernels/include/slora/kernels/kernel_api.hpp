@@ -24,7 +24,9 @@
 
 namespace slora::kernels {
 
-inline constexpr uint32_t kKernelApiVersion = 8;
+inline constexpr uint32_t kKernelApiVersion = 9;
+
+inline constexpr int32_t kMostFoundModules = 8;
 
 struct KernelApi {
   uint32_t struct_size;
@@ -90,6 +92,14 @@ struct KernelApi {
   // Of up to so many rows adapters' updates may come first, into a y that the shrink clears, and
   // gemm adds to it (adds_to_y): the sum is rounded once. 0: neither can.
   int64_t most_adding_rows = 0;
+
+  // ---- updates within the base's product
+
+  // Whether gemm takes an `update`, in place of an expand after it.
+  bool takes_updates = false;
+  // Looks up the rows of a step of at most most_found_rows tokens and kMostFoundModules modules.
+  int32_t (*lora_find_rows)(void* stream, const LoraFindParams* params) = nullptr;
+  int32_t most_found_rows = 0;
 };
 
 // The host backend's table, for the best instruction set of this machine ("generic", "avx2",

@@ -46,6 +46,24 @@ struct alignas(16) LoraPiece {
   int32_t entry_end;  // expand: entries after the first are looked up
 };
 
+// Where one row's (first) entry has its A or B at one module, so that a kernel of few rows finds it
+// by one load: looked up through the tables that takes five, one after another, and behind a
+// matmul's requests each waits for microseconds.
+struct alignas(16) LoraRowHead {
+  const void* first;      // row 0 of A, or of B transposed
+  const void* second;     // the first row in the next page, if the run goes on there
+  int64_t t_offset;       // of the entry
+  int32_t rows_in_first;  // rows of the run that its first page holds
+  int32_t page;           // that page's place in LoraBatch::pages
+  int32_t lora_rank;      // 0: the adapter leaves the module alone
+  float factor;           // weight * scale
+  int32_t t_stride;       // of the entry
+  int32_t row;            // in its segment
+  int32_t rows;           // of the segment
+  int32_t entry_begin;    // of the segment
+  int32_t entry_end;      // entries after the first are looked up; entry_begin: no adapter
+};
+
 // The adapters of one batch, cut into segments. Rows without an adapter are in no segment and cost
 // nothing. The intermediate of entry e, fused module j, row i of its segment (rows_in_segment
 // rows):
@@ -77,6 +95,10 @@ struct LoraBatch {
   int32_t num_long_segments = -1;
   int32_t num_long_tokens = 0;
   int32_t min_segment_tokens = 0;  // segments of fewer rows are passed over
+  // [layers, num_modules, num_tokens] of A and of B, as lora_find_rows left them. Null: not looked
+  // up.
+  const LoraRowHead* a_heads = nullptr;
+  const LoraRowHead* b_heads = nullptr;
 };
 
 }  // namespace slora::kernels

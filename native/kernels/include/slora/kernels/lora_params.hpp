@@ -13,6 +13,22 @@ using core::DType;
 // Most modules that share one input and so one shrink launch (q, k, v).
 inline constexpr int32_t kMaxFusedModules = 3;
 
+// Semantics  a_heads[l, j, t], b_heads[l, j, t] = what LoraRowHead says of row t, layer l, module j
+// Only where no row of A or B is longer than a page. Kernels enqueued after it may read the heads
+// at once.
+struct LoraFindParams {
+  LoraBatch batch;
+  DType page_dtype;
+  int32_t num_layers;
+  const int64_t* in_dim;   // host memory, [num_modules], read during the call
+  const int64_t* out_dim;  // likewise
+  const uint8_t* slice;    // of layer 0
+  int64_t slice_bytes;     // to that of the next layer
+  int64_t page_bytes;
+  LoraRowHead* a_heads;
+  LoraRowHead* b_heads;
+};
+
 // MBGMV / MBGMM, first half.
 // Semantics  t[e, j, i, r] = sum_h x[segment_begin + i, h] * A_j[r, h]        fp32, of each entry
 // and fused module
