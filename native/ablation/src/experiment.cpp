@@ -45,7 +45,6 @@ Experiment::Experiment(const ExperimentOptions& options, const forward::Backend&
     if (!kernels_.lora_shrink_padded || !kernels_.lora_expand_padded)
       fail(Status::kUnsupported, "the backend has no padded LoRA operations");
     kernels_.lora_shrink = kernels_.lora_shrink_padded;
-    kernels_.most_adding_rows = 0;  // it clears nothing
     kernels_.lora_expand = kernels_.lora_expand_padded;
     kernels_.takes_updates = false;  // they would come by expands that are not padded
     kernels_.most_found_rows = 0;

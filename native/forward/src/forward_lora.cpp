@@ -41,9 +41,17 @@ kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch,
 }
 
 bool ForwardPass::rows_are_found(const batch::Batch& batch) const {
+  const kernels::KernelApi& api = *backend_.kernels;
+  const bool is_decode = batch.num_tokens == batch.num_rows;
   return a_heads_.bytes() > 0 && batch.lora.num_segments > 0 &&
          batch.lora.num_tokens == batch.num_tokens &&
-         batch.num_tokens <= backend_.kernels->most_found_rows;
+         batch.num_tokens <= (is_decode ? api.most_found_decode_rows : api.most_found_rows);
+}
+
+bool ForwardPass::matmuls_take_updates(const batch::Batch& batch) const {
+  const kernels::KernelApi& api = *backend_.kernels;
+  return api.takes_updates &&
+         (batch.num_tokens > batch.num_rows || batch.num_tokens <= api.most_updated_decode_rows);
 }
 
 void ForwardPass::make_heads() {
@@ -82,15 +90,13 @@ void ForwardPass::lora_find(void* stream, const batch::Batch& batch) {
 }
 
 void ForwardPass::lora_intermediate(void* stream, const batch::Batch& batch, MatrixKind kind,
-                                    int32_t layer_idx, const void* x, int64_t x_stride,
-                                    const Cleared& cleared) {
-  lora_shrink(stream, batch, group(kind), layer_idx, x, x_stride, cleared);
+                                    int32_t layer_idx, const void* x, int64_t x_stride) {
+  lora_shrink(stream, batch, group(kind), layer_idx, x, x_stride);
   if (parallel_.exchanges_lora()) lora_exchange(stream, batch, kind, layer_idx);
 }
 
 void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                              int32_t layer_idx, const void* x, int64_t x_stride,
-                              const Cleared& cleared) {
+                              int32_t layer_idx, const void* x, int64_t x_stride) {
   kernels::LoraShrinkParams shrink{};
   shrink.batch = lora_batch(batch, group);
   shrink.x = x;
@@ -106,8 +112,6 @@ void ForwardPass::lora_shrink(void* stream, const batch::Batch& batch, const Lor
   shrink.page_bytes = arena_.geometry().page_bytes;
   shrink.t = lora_t_.as<float>();
   shrink.t_stride = room_.lora_t_floats;
-  shrink.cleared = cleared.begin;
-  shrink.cleared_bytes = cleared.bytes;
   expect_launched(backend_.kernels->lora_shrink(stream, &shrink), "lora_shrink");
 }
 

@@ -283,12 +283,11 @@ kernels::GemmParams ForwardPass::product(const Matrix& matrix, int64_t rows, con
 }
 
 void ForwardPass::multiply(void* stream, MatrixKind kind, int32_t layer_idx, RowRange rows,
-                           const void* x, int64_t x_stride, void* y, bool adds_to_y,
+                           const void* x, int64_t x_stride, void* y,
                            const kernels::LoraExpandParams* update) {
   kernels::GemmParams params = product(model_.weights->matrix(kind, layer_idx), rows.count, x,
                                        x_stride, y, activation_dtype_);
   params.bias = model_.weights->vector(model::bias_kind(kind), layer_idx);
-  params.adds_to_y = adds_to_y;
   params.update = update;
   expect_launched(backend_.kernels->gemm(stream, &params), "gemm");
 }
@@ -308,30 +307,15 @@ void ForwardPass::linear(void* stream, const batch::Batch& batch, MatrixKind kin
   if (!is_adapted(batch, kind))
     return multiply(stream, kind, layer_idx, {0, batch.num_tokens}, x, x_stride, y);
   const int64_t width = model_.weights->matrix(kind, layer_idx).n;
-  const bool is_first = updates_come_first(batch, width);
-  const Cleared cleared = {
-      y, is_first ? batch.num_tokens * width * core::dtype_bytes(activation_dtype_) : 0};
   const RowRange all = {0, batch.num_tokens};
-  lora_intermediate(stream, batch, kind, layer_idx, x, x_stride, cleared);
-  if (is_first) {
-    lora_expand(stream, batch, group(kind), layer_idx, y, width);
-    multiply(stream, kind, layer_idx, all, x, x_stride, y, true);
-  } else if (backend_.kernels->takes_updates) {
-    const kernels::LoraExpandParams update = update_of(batch, group(kind), layer_idx, y, width);
-    multiply(stream, kind, layer_idx, all, x, x_stride, y, false, &update);
-    lora_epilogue(stream, batch, group(kind), layer_idx, y, width);
-  } else {
+  lora_intermediate(stream, batch, kind, layer_idx, x, x_stride);
+  if (!matmuls_take_updates(batch)) {
     multiply(stream, kind, layer_idx, all, x, x_stride, y);
-    lora_expand(stream, batch, group(kind), layer_idx, y, width);
+    return lora_expand(stream, batch, group(kind), layer_idx, y, width);
   }
-}
-
-// A factor of DoRA's is of the base's output too, and ranks add up theirs. A decode step takes
-// longer that way round (docs/benchmarks.md).
-bool ForwardPass::updates_come_first(const batch::Batch& batch, int64_t width) const {
-  return batch.num_tokens <= backend_.kernels->most_adding_rows &&
-         batch.num_tokens > batch.num_rows && !batch.has_lora_epilogue && !parallel_.group &&
-         width % 8 == 0;
+  const kernels::LoraExpandParams update = update_of(batch, group(kind), layer_idx, y, width);
+  multiply(stream, kind, layer_idx, all, x, x_stride, y, &update);
+  lora_epilogue(stream, batch, group(kind), layer_idx, y, width);
 }
 
 void ForwardPass::norm_and_multiply(device::Stream& stream, const batch::Batch& batch,
@@ -355,7 +339,7 @@ void ForwardPass::norm_and_multiply(device::Stream& stream, const batch::Batch& 
     return linear(handle, batch, kind, layer_idx, normed_.data(), hidden, y.data());
   // Adapters' tables are those of the whole batch.
   if (!is_adapted(batch, kind)) return;
-  lora_intermediate(handle, batch, kind, layer_idx, normed_.data(), hidden, {});
+  lora_intermediate(handle, batch, kind, layer_idx, normed_.data(), hidden);
   lora_expand(handle, batch, group(kind), layer_idx, y.data(), width);
 }
 

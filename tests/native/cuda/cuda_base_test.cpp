@@ -37,7 +37,7 @@ class CudaBase : public CudaTest {
 
   // is_tuned: after the ways of computing it have been measured, over this matrix and another.
   void check_gemm(DType dtype, bool is_fp32_y, int64_t m, int64_t n, int64_t k, bool with_bias,
-                  bool is_tuned = false, bool adds_to_y = false) {
+                  bool is_tuned = false) {
     SCOPED_TRACE(std::string(name(dtype)) + (is_fp32_y ? " fp32 y" : "") + " m " +
                  std::to_string(m) + " n " + std::to_string(n) + " k " + std::to_string(k));
     const DType y_dtype = is_fp32_y ? DType::kF32 : dtype;
@@ -47,8 +47,7 @@ class CudaBase : public CudaTest {
     const device::Buffer device_x = upload_as(x, dtype);
     const device::Buffer device_w = packed(w, n, k, DType::kF32, dtype);
     const device::Buffer device_bias = upload(bias);
-    const std::vector<float> before = normals(adds_to_y ? m * n : 0, 3.0f, y_dtype);
-    const device::Buffer y = adds_to_y ? upload_as(before, y_dtype) : poisoned(m * n, y_dtype);
+    const device::Buffer y = poisoned(m * n, y_dtype);
     const device::Buffer workspace = device_bytes(kernels().gemm_workspace_bytes(dtype, m, k));
     GemmParams params{};
     params.x = device_x.data();
@@ -63,7 +62,6 @@ class CudaBase : public CudaTest {
     params.y_stride = n;
     params.workspace = workspace.data();
     params.y_dtype = y_dtype;
-    params.adds_to_y = adds_to_y;
     if (is_tuned) {
       const device::Buffer other = packed(w, n, k, DType::kF32, dtype);
       const void* const weights[] = {other.data(), device_w.data()};
@@ -71,9 +69,8 @@ class CudaBase : public CudaTest {
       ASSERT_EQ(kernels().gemm_tune(stream(), &tune), 0);
     }
     ASSERT_EQ(kernels().gemm(stream(), &params), 0);
-    std::vector<double> expected =
+    const std::vector<double> expected =
         reference::gemm(x.data(), k, w.data(), with_bias ? bias.data() : nullptr, m, n, k, false);
-    for (size_t i = 0; i < before.size(); ++i) expected[i] += double{before[i]};
     EXPECT_LT(relative_error(download(y, y_dtype), expected),
               is_fp32_y ? tolerance(DType::kF32) : tolerance(dtype));
   }
@@ -178,19 +175,6 @@ TEST_F(CudaBase, ManyGemmsInARow) {
     EXPECT_LT(relative_error(download(product.y, kDType), product.expected), tolerance(kDType))
         << product.params.m << " x " << product.params.n << " x " << product.params.k;
   }
-}
-
-// Of every way: few rows, tens, many, nothing aligned, long sums.
-TEST_F(CudaBase, GemmOntoWhatIsThere) {
-  if (kernels().most_adding_rows == 0) GTEST_SKIP() << "not of this backend";
-  for (const DType dtype : kAllDTypes) {
-    for (const int64_t m : {1, 8, 9, 16, 17, 32, 40}) {
-      check_gemm(dtype, false, m, 264, 1408, m % 3 == 0, false, true);
-      check_gemm(dtype, true, m, 1072, 520, m % 2 == 0, false, true);
-    }
-    check_gemm(dtype, false, 3, 33, 65, true, false, true);
-  }
-  check_gemm(DType::kBF16, false, 5, 1008, 22016, true, false, true);
 }
 
 // Whichever is fastest here is right, also where nothing is to choose or nothing is aligned.

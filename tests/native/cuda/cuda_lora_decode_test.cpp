@@ -82,24 +82,6 @@ TEST_F(CudaLoraTest, OddShapesEqualReference) {
   }
 }
 
-// Whichever kernels take the batch: of few rows, of none that has an adapter, pieces, long
-// segments.
-TEST_F(CudaLoraTest, AddsToWhatTheShrinkCleared) {
-  for (const DType dtype : kAllDTypes) {
-    const Adapters adapters = make({512, {640, 256, 128}, 8192}, kMixed, dtype);
-    check_onto_cleared(adapters, {{0, 1, {{2, 1.0f}}}});
-    check_onto_cleared(adapters, random_segments(20, 1, 6));
-    check_onto_cleared(adapters, {{7, 2, {{1, 1.0f}}}, {3, 1, {{4, 0.5f}, {0, 1.0f}}}});
-    check_onto_cleared(adapters, {{0, 20, {}}});
-    check_onto_cleared(adapters, {{0, 20, {}}}, false, {64, 64, 0, 8});
-    check_onto_cleared(adapters, random_segments(300, 1, 6));
-    check_onto_cleared(adapters, random_segments(300, 3, 6), true);
-    check_onto_cleared(adapters,
-                       {{0, 1100, {{5, 1.0f}}}, {2, 40, {{2, 1.0f}}}, {0, 1, {{1, 1.0f}}}}, true);
-    check_onto_cleared(adapters, {{0, 1100, {{5, 1.0f}}}, {2, 40, {{2, 1.0f}}}});
-  }
-}
-
 TEST_F(CudaLoraTest, RefusesOtherActivations) {
   const Adapters adapters = make({64, {64}, 4096}, {{8}}, DType::kBF16);
   const Tables tables = tables_of(adapters, {{0, 1, {{0, 1.0f}}}}, 0);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "cuda_lora_batch.hpp"
@@ -244,31 +243,6 @@ class CudaLoraTest : public CudaTest {
     launch(run);
     EXPECT_EQ(std::memcmp(out.data(), result(run, adapters, tables).data(), out.size() * 4), 0)
         << "rows that were looked up differ";
-  }
-
-  // The shrink clears all rows of y but the last, which is in no segment: nothing that was there
-  // is left, and nothing behind it is touched.
-  void check_onto_cleared(const Adapters& adapters, const std::vector<Segment>& segments,
-                          bool with_pieces = false, Bounds bounds = {}) {
-    if (kernels().most_adding_rows == 0) GTEST_SKIP() << "not of this backend";
-    Tables tables = tables_of(adapters, segments, 1, bounds);
-    if (with_pieces) add_pieces(adapters, tables, false);
-    const std::vector<float> x =
-        normals(tables.num_tokens * adapters.geometry.in_dim, 1.0f, adapters.dtype);
-    std::vector<float> y(static_cast<size_t>(tables.num_tokens * adapters.width), NAN);
-    const auto cleared = y.end() - adapters.width;
-    std::fill(cleared, y.end(), 5.0f);
-    Run run = prepare(adapters, tables, std::max<int64_t>(tables.t_floats, 1),
-                      std::max(static_cast<int32_t>(tables.entries.size()), 1),
-                      static_cast<int32_t>(tables.shrink_pieces.size()));
-    run.shrink.cleared = run.y.data();
-    run.shrink.cleared_bytes = (cleared - y.begin()) * core::dtype_bytes(adapters.dtype);
-    write(run, adapters, tables, x, y);
-    launch(run);
-    std::fill(y.begin(), cleared, 0.0f);
-    EXPECT_LT(relative_error(result(run, adapters, tables), expected(adapters, tables, x, y)),
-              tolerance(adapters.dtype))
-        << name(adapters.dtype) << " tokens " << tables.num_tokens;
   }
 
   std::vector<float> result(const Run& run, const Adapters& adapters, const Tables& tables) {

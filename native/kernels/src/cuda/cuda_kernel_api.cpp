@@ -46,10 +46,11 @@ constexpr KernelApi make_table() {
   api.lora_expand_padded = lora_expand_padded;
   api.lora_merge = lora_merge;
   api.gemm_tune = gemm_tune;
-  api.most_adding_rows = 32;
   api.takes_updates = true;
   api.lora_find_rows = lora_find_rows;
-  api.most_found_rows = kMostFoundRows;
+  api.most_found_rows = 32;
+  api.most_found_decode_rows = 16;
+  api.most_updated_decode_rows = 8;
   return api;
 }
 

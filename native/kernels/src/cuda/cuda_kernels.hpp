@@ -34,7 +34,6 @@ int32_t lora_shrink(void* stream, const LoraShrinkParams* params);
 int32_t lora_expand(void* stream, const LoraExpandParams* params);
 int32_t lora_partials(int64_t num_tokens);
 int32_t lora_find_rows(void* stream, const LoraFindParams* params);
-inline constexpr int32_t kMostFoundRows = 32;
 int32_t lora_shrink_padded(void* stream, const LoraShrinkParams* params);
 int32_t lora_expand_padded(void* stream, const LoraExpandParams* params);
 int32_t lora_merge(void* stream, const LoraMergeParams* params);

@@ -27,8 +27,6 @@ Key key_of(cublasLtHandle_t blas, const GemmParams& params) {
   int64_t alignment = 0;
   for (const void* pointer : {params.x, params.w, static_cast<const void*>(params.y)})
     alignment = 2 * alignment + (reinterpret_cast<uintptr_t>(pointer) % 16 == 0);
-  // What was measured did not add: products that do keep to the rule.
-  const int64_t kind = 2 * alignment + params.adds_to_y;
   return {reinterpret_cast<int64_t>(blas),
           static_cast<int64_t>(params.weight_dtype),
           static_cast<int64_t>(params.y_dtype),
@@ -37,7 +35,7 @@ Key key_of(cublasLtHandle_t blas, const GemmParams& params) {
           params.k,
           params.x_stride,
           params.y_stride,
-          kind};
+          alignment};
 }
 
 using Plans = BlasPlans<Key, GemmPlan>;
@@ -83,9 +81,7 @@ __global__ void gemm_any_kernel(GemmParams params) {
     sum = warp_sum(sum);
     if (threadIdx.x % 32 != 0) continue;
     if (params.bias) sum += params.bias[n];
-    Y* const y = static_cast<Y*>(params.y) + m * params.y_stride + n;
-    if (params.adds_to_y) sum += to_float(*y);
-    *y = from_float<Y>(sum);
+    static_cast<Y*>(params.y)[m * params.y_stride + n] = from_float<Y>(sum);
   }
 }
 
@@ -140,9 +136,9 @@ GemmPlan plan_by_rule(void* stream, const GemmParams& params) {
 }
 
 int32_t run_library(void* stream, const GemmParams& params, const GemmPlan& plan) {
-  const float one = 1, kept = params.adds_to_y ? 1.0f : 0.0f;
+  const float one = 1, zero = 0;
   if (cublasLtMatmul(device_of(stream).blas, plan.matmul, &one, params.w, plan.w, params.x, plan.x,
-                     &kept, params.y, plan.y, params.y, plan.y, &plan.algorithm, params.workspace,
+                     &zero, params.y, plan.y, params.y, plan.y, &plan.algorithm, params.workspace,
                      kWorkspaceBytes, raw(stream)) != CUBLAS_STATUS_SUCCESS) {
     const int32_t status = launch_status();
     return status ? status : static_cast<int32_t>(core::Status::kBackend);
@@ -156,7 +152,11 @@ int32_t run_library(void* stream, const GemmParams& params, const GemmPlan& plan
 }
 
 bool takes_update(void* stream, const GemmParams& params, const GemmPlan& plan) {
-  return plan.way == GemmWay::kDecode && takes_update_decode(device_of(stream), params);
+  if (plan.way == GemmWay::kDecode) return takes_update_decode(device_of(stream), params);
+#ifdef SLORA_HAS_SM90A
+  if (plan.way == GemmWay::kWarpgroups) return takes_update_wgmma(stream, params);
+#endif
+  return false;
 }
 
 }  // namespace

@@ -100,187 +100,190 @@ __global__ void __launch_bounds__(kThreads<Update, kWarps>, 1)
       static_cast<Y*>(params.y)[token * params.y_stride + first_row + row] = from_float<Y>(sum);
     }
   };
+  const auto multiply = [&] {
+    const int64_t k_begin = (int64_t{rank} * kWarps + warp) * (kUnits * kUnit);
+    // k of this warp's range that exist; the rest reads as zero.
+    const int k_count =
+        static_cast<int>(max(min(params.k - k_begin, int64_t{kUnits * kUnit}), int64_t{0}));
+
+    // Which row and 16 bytes of a stage this lane copies: two rows a pass.
+    const int copy_row = lane / 16, copy_piece = lane % 16;
+    const auto* from = reinterpret_cast<const uint8_t*>(static_cast<const T*>(params.w) +
+                                                        (first_row + copy_row) * params.k +
+                                                        k_begin + copy_piece * 8);
+    const auto two_rows = static_cast<uint32_t>(params.k) * 4;  // bytes
+    const int copy_limit = k_count - copy_piece * 8;
+    // Odd rows swap their halves, so that a quarter warp's 16-byte reads of two rows meet all
+    // banks.
+    const uint32_t copy_to =
+        shared_address(ring) +
+        static_cast<uint32_t>(copy_row * 256 + (copy_piece ^ (copy_row * 4)) * 16);
+    int loads_left = num_granules * kChunks;
+    int load_k = 0, load_slot = 0;
+    const auto load_next = [&] {
+      if (loads_left > 0) {
+        const bool is_inside = load_k < copy_limit;
+        const uint32_t to = copy_to + static_cast<uint32_t>(load_slot * kStageBytes);
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          copy_16_of_run(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
+        // The upper rows of a half granule are another block's; their sums are dropped.
+        if (!(ends_in_half && loads_left <= kChunks)) {
+#pragma unroll
+          for (int i = 4; i < 8; ++i)
+            copy_16_of_run(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
+        }
+        --loads_left;
+        load_k += kUnitsAStage * kUnit;
+        from += kUnitsAStage * kUnit * 2;
+        if (load_k == kChunks * kUnitsAStage * kUnit) {
+          load_k = 0;
+          from += int64_t{8} * two_rows - kChunks * kUnitsAStage * kUnit * 2;
+        }
+        load_slot = load_slot + 1 == kStages ? 0 : load_slot + 1;
+      }
+      commit_copies();
+    };
+#pragma unroll
+    for (int i = 0; i < kStages - 1; ++i) load_next();
+
+    wait_for_inputs();
+    uint4 x[kTokenTiles][kUnits];
+    {
+      const T* row = static_cast<const T*>(params.x) + group * params.x_stride + k_begin + quad * 8;
+#pragma unroll
+      for (int tile = 0; tile < kTokenTiles; ++tile) {
+        const bool is_row = group + 8 * tile < params.m;
+#pragma unroll
+        for (int u = 0; u < kUnits; ++u) {
+          x[tile][u] = make_uint4(0, 0, 0, 0);
+          if (is_row && u * kUnit + quad * 8 < k_count)
+            x[tile][u] =
+                *reinterpret_cast<const uint4*>(row + 8 * tile * params.x_stride + u * kUnit);
+        }
+      }
+    }
+
+    // This thread's element of a granule's result.
+    const int out_token = static_cast<int>(threadIdx.x) / kGranule;
+    const int out_row = static_cast<int>(threadIdx.x) % kGranule;
+    const bool has_output = static_cast<int>(threadIdx.x) < kOutputs;
+    const int out_place = out_token * kPitch + out_row;
+    const auto finish = [&](int granule, float sum) {
+      const int row = granule * kGranule + out_row;
+      if constexpr (Update::kIsSome) {
+        if (row < num_rows) sums[out_token * pitch + row] = sum;
+        return;
+      }
+      if (out_token >= params.m || row >= num_rows) return;
+      const int64_t column = first_row + row;
+      if (params.bias) sum += params.bias[column];
+      static_cast<Y*>(params.y)[out_token * params.y_stride + column] = from_float<Y>(sum);
+    };
+
+    if constexpr (kCluster > 1) cluster_wait_together();
+    int slot = 0;
+    // The newest granules' sums, the newest first, and those of the batch before.
+    float own[kBatch] = {}, before[kBatch] = {};
+    int num_own = 0, num_before = 0, batch = 0;
+    const auto finish_batch = [&](int last) {
+      cluster_wait_together();
+      if (rank != 0 || !has_output) return;
+      const float* from = incoming + ((batch - 1) & 1) * kBatch * kOutputs + threadIdx.x;
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        if (i < num_before) finish(last - i, before[i] + from[i * kOutputs]);
+      }
+    };
+    for (int granule = 0; granule < num_granules; ++granule) {
+      float c[kTokenTiles][4] = {};
+#pragma unroll
+      for (int chunk = 0; chunk < kChunks; ++chunk) {
+        wait_copies<kStages - 2>();
+        __syncwarp();
+        const uint8_t* row = ring + slot * kStageBytes + group * 256;
+#pragma unroll
+        for (int u = 0; u < kUnitsAStage; ++u) {
+          const int unit = chunk * kUnitsAStage + u;
+          if (unit >= kUnits) break;
+          const int piece = ((u * 4 + quad) ^ ((group & 1) * 4)) * 16;
+          const uint4 low = *reinterpret_cast<const uint4*>(row + piece);
+          const uint4 high = *reinterpret_cast<const uint4*>(row + 8 * 256 + piece);
+#pragma unroll
+          for (int tile = 0; tile < kTokenTiles; ++tile) {
+            const uint4 b = x[tile][unit];
+            mma<T>(c[tile], low.x, high.x, low.y, high.y, b.x, b.y);
+            mma<T>(c[tile], low.z, high.z, low.w, high.w, b.z, b.w);
+          }
+        }
+        slot = slot + 1 == kStages ? 0 : slot + 1;
+        // Into the slot that all lanes left before this chunk's __syncwarp.
+        load_next();
+      }
+      float* mine = partials + ((granule & 1) * kWarps + warp) * kPartials;
+#pragma unroll
+      for (int tile = 0; tile < kTokenTiles; ++tile) {
+        float* to = mine + (tile * 8 + quad * 2) * kPitch + group;
+        to[0] = c[tile][0];
+        to[kPitch] = c[tile][1];
+        to[8] = c[tile][2];
+        to[kPitch + 8] = c[tile][3];
+      }
+      // One barrier a granule: the other buffer is free again once all have passed the next one.
+      if constexpr (Update::kIsSome) {
+        asm volatile("bar.sync 1, %0;" ::"n"(kWarps * 32) : "memory");
+      } else {
+        __syncthreads();
+      }
+      float sum = 0;
+      if (has_output) {
+        const float* column = partials + (granule & 1) * kWarps * kPartials + out_place;
+#pragma unroll 4
+        for (int i = 0; i < kWarps; ++i) sum += column[i * kPartials];
+      }
+      if constexpr (kCluster == 1) {
+        if (has_output) finish(granule, sum);
+      } else {
+#pragma unroll
+        for (int i = kBatch - 1; i > 0; --i) own[i] = own[i - 1];
+        own[0] = sum;
+        if (++num_own < kBatch && granule + 1 < num_granules) continue;
+        // The other block's sums of this batch arrive behind the barrier, which is waited for one
+        // batch later: then the two buffers of `incoming` are never written while they are read.
+        if (batch > 0) finish_batch(granule - num_own);
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) before[i] = own[i];
+        num_before = num_own;
+        num_own = 0;
+        if (rank != 0 && has_output) {
+          const uint32_t to = remote_address(
+              shared_address(incoming + (batch & 1) * kBatch * kOutputs + threadIdx.x), 0);
+#pragma unroll
+          for (int i = 0; i < kBatch; ++i)
+            store_remote(to + static_cast<uint32_t>(i * kOutputs * sizeof(float)), before[i]);
+        }
+        cluster_arrive_together();
+        ++batch;
+      }
+    }
+    if constexpr (kCluster > 1) {
+      if (num_granules > 0) finish_batch(num_granules - 1);
+    }
+    wait_copies<0>();
+  };
   if constexpr (Update::kIsSome) {
-    if (warp >= kWarps) {
+    if (warp < kWarps) {
+      multiply();
+    } else {
       __shared__ ColumnRoom<8> room;
       ColumnUpdates<T, 8, kUpdateWarps, 2>(update, room, static_cast<int32_t>(first_row), num_rows,
                                            0, static_cast<int32_t>(params.m), warp - kWarps,
                                            sums + 8 * pitch, pitch);
-      finish_all();
-      return;
     }
+    finish_all();
+  } else {
+    multiply();
   }
-  const int64_t k_begin = (int64_t{rank} * kWarps + warp) * (kUnits * kUnit);
-  // k of this warp's range that exist; the rest reads as zero.
-  const int k_count =
-      static_cast<int>(max(min(params.k - k_begin, int64_t{kUnits * kUnit}), int64_t{0}));
-
-  // Which row and 16 bytes of a stage this lane copies: two rows a pass.
-  const int copy_row = lane / 16, copy_piece = lane % 16;
-  const auto* from = reinterpret_cast<const uint8_t*>(static_cast<const T*>(params.w) +
-                                                      (first_row + copy_row) * params.k + k_begin +
-                                                      copy_piece * 8);
-  const auto two_rows = static_cast<uint32_t>(params.k) * 4;  // bytes
-  const int copy_limit = k_count - copy_piece * 8;
-  // Odd rows swap their halves, so that a quarter warp's 16-byte reads of two rows meet all banks.
-  const uint32_t copy_to =
-      shared_address(ring) +
-      static_cast<uint32_t>(copy_row * 256 + (copy_piece ^ (copy_row * 4)) * 16);
-  int loads_left = num_granules * kChunks;
-  int load_k = 0, load_slot = 0;
-  const auto load_next = [&] {
-    if (loads_left > 0) {
-      const bool is_inside = load_k < copy_limit;
-      const uint32_t to = copy_to + static_cast<uint32_t>(load_slot * kStageBytes);
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        copy_16_of_run(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
-      // The upper rows of a half granule are another block's; their sums are dropped.
-      if (!(ends_in_half && loads_left <= kChunks)) {
-#pragma unroll
-        for (int i = 4; i < 8; ++i)
-          copy_16_of_run(to + static_cast<uint32_t>(i * 512), from + i * two_rows, is_inside);
-      }
-      --loads_left;
-      load_k += kUnitsAStage * kUnit;
-      from += kUnitsAStage * kUnit * 2;
-      if (load_k == kChunks * kUnitsAStage * kUnit) {
-        load_k = 0;
-        from += int64_t{8} * two_rows - kChunks * kUnitsAStage * kUnit * 2;
-      }
-      load_slot = load_slot + 1 == kStages ? 0 : load_slot + 1;
-    }
-    commit_copies();
-  };
-#pragma unroll
-  for (int i = 0; i < kStages - 1; ++i) load_next();
-
-  wait_for_inputs();
-  uint4 x[kTokenTiles][kUnits];
-  {
-    const T* row = static_cast<const T*>(params.x) + group * params.x_stride + k_begin + quad * 8;
-#pragma unroll
-    for (int tile = 0; tile < kTokenTiles; ++tile) {
-      const bool is_row = group + 8 * tile < params.m;
-#pragma unroll
-      for (int u = 0; u < kUnits; ++u) {
-        x[tile][u] = make_uint4(0, 0, 0, 0);
-        if (is_row && u * kUnit + quad * 8 < k_count)
-          x[tile][u] =
-              *reinterpret_cast<const uint4*>(row + 8 * tile * params.x_stride + u * kUnit);
-      }
-    }
-  }
-
-  // This thread's element of a granule's result.
-  const int out_token = static_cast<int>(threadIdx.x) / kGranule;
-  const int out_row = static_cast<int>(threadIdx.x) % kGranule;
-  const bool has_output = static_cast<int>(threadIdx.x) < kOutputs;
-  const int out_place = out_token * kPitch + out_row;
-  const auto finish = [&](int granule, float sum) {
-    const int row = granule * kGranule + out_row;
-    if constexpr (Update::kIsSome) {
-      if (row < num_rows) sums[out_token * pitch + row] = sum;
-      return;
-    }
-    if (out_token >= params.m || row >= num_rows) return;
-    const int64_t column = first_row + row;
-    if (params.bias) sum += params.bias[column];
-    Y* const y = static_cast<Y*>(params.y) + out_token * params.y_stride + column;
-    if (params.adds_to_y) sum += to_float(*y);
-    *y = from_float<Y>(sum);
-  };
-
-  if constexpr (kCluster > 1) cluster_wait_together();
-  int slot = 0;
-  // The newest granules' sums, the newest first, and those of the batch before.
-  float own[kBatch] = {}, before[kBatch] = {};
-  int num_own = 0, num_before = 0, batch = 0;
-  const auto finish_batch = [&](int last) {
-    cluster_wait_together();
-    if (rank != 0 || !has_output) return;
-    const float* from = incoming + ((batch - 1) & 1) * kBatch * kOutputs + threadIdx.x;
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      if (i < num_before) finish(last - i, before[i] + from[i * kOutputs]);
-    }
-  };
-  for (int granule = 0; granule < num_granules; ++granule) {
-    float c[kTokenTiles][4] = {};
-#pragma unroll
-    for (int chunk = 0; chunk < kChunks; ++chunk) {
-      wait_copies<kStages - 2>();
-      __syncwarp();
-      const uint8_t* row = ring + slot * kStageBytes + group * 256;
-#pragma unroll
-      for (int u = 0; u < kUnitsAStage; ++u) {
-        const int unit = chunk * kUnitsAStage + u;
-        if (unit >= kUnits) break;
-        const int piece = ((u * 4 + quad) ^ ((group & 1) * 4)) * 16;
-        const uint4 low = *reinterpret_cast<const uint4*>(row + piece);
-        const uint4 high = *reinterpret_cast<const uint4*>(row + 8 * 256 + piece);
-#pragma unroll
-        for (int tile = 0; tile < kTokenTiles; ++tile) {
-          const uint4 b = x[tile][unit];
-          mma<T>(c[tile], low.x, high.x, low.y, high.y, b.x, b.y);
-          mma<T>(c[tile], low.z, high.z, low.w, high.w, b.z, b.w);
-        }
-      }
-      slot = slot + 1 == kStages ? 0 : slot + 1;
-      // Into the slot that all lanes left before this chunk's __syncwarp.
-      load_next();
-    }
-    float* mine = partials + ((granule & 1) * kWarps + warp) * kPartials;
-#pragma unroll
-    for (int tile = 0; tile < kTokenTiles; ++tile) {
-      float* to = mine + (tile * 8 + quad * 2) * kPitch + group;
-      to[0] = c[tile][0];
-      to[kPitch] = c[tile][1];
-      to[8] = c[tile][2];
-      to[kPitch + 8] = c[tile][3];
-    }
-    // One barrier a granule: the other buffer is free again once all have passed the next one.
-    if constexpr (Update::kIsSome) {
-      asm volatile("bar.sync 1, %0;" ::"n"(kWarps * 32) : "memory");
-    } else {
-      __syncthreads();
-    }
-    float sum = 0;
-    if (has_output) {
-      const float* column = partials + (granule & 1) * kWarps * kPartials + out_place;
-#pragma unroll 4
-      for (int i = 0; i < kWarps; ++i) sum += column[i * kPartials];
-    }
-    if constexpr (kCluster == 1) {
-      if (has_output) finish(granule, sum);
-    } else {
-#pragma unroll
-      for (int i = kBatch - 1; i > 0; --i) own[i] = own[i - 1];
-      own[0] = sum;
-      if (++num_own < kBatch && granule + 1 < num_granules) continue;
-      // The other block's sums of this batch arrive behind the barrier, which is waited for one
-      // batch later: then the two buffers of `incoming` are never written while they are read.
-      if (batch > 0) finish_batch(granule - num_own);
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) before[i] = own[i];
-      num_before = num_own;
-      num_own = 0;
-      if (rank != 0 && has_output) {
-        const uint32_t to = remote_address(
-            shared_address(incoming + (batch & 1) * kBatch * kOutputs + threadIdx.x), 0);
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i)
-          store_remote(to + static_cast<uint32_t>(i * kOutputs * sizeof(float)), before[i]);
-      }
-      cluster_arrive_together();
-      ++batch;
-    }
-  }
-  if constexpr (kCluster > 1) {
-    if (num_granules > 0) finish_batch(num_granules - 1);
-  }
-  wait_copies<0>();
-  if constexpr (Update::kIsSome) finish_all();
 }
 
 template <typename T, typename Y, int kUnits, bool kIsTall, int kCluster, int kWarps = 8>

@@ -20,6 +20,7 @@
 
 #include "src/cuda/async_copy.cuh"
 #include "src/cuda/cluster.cuh"
+#include "src/cuda/lora_columns.cuh"
 #include "wgmma.cuh"
 
 namespace slora::kernels::cuda {
@@ -28,7 +29,10 @@ namespace {
 constexpr int kGroups = 2;  // warpgroups that multiply
 constexpr int kWeightWarps = 4;
 constexpr int kCluster = 2;
-constexpr int kThreads = 128 * kGroups + 32 * (kWeightWarps + 1);
+constexpr int kUpdateWarps = 8;  // where there is an update
+template <typename Update>
+inline constexpr int kThreads = 128 * kGroups +
+                                32 * (kWeightWarps + 1 + (Update::kIsSome ? kUpdateWarps : 0));
 constexpr int kBlockRows = 8;  // the unit that clusters share out
 constexpr int kTileRows = 64;
 constexpr int kStageK = 128;  // two columns of 64
@@ -36,22 +40,30 @@ constexpr int kPieceBytes = kTileRows * kStageK * 2;
 constexpr int kColumnBytes = kTileRows * 128;
 // Of a block. What it leaves of a multiprocessor's memory is the first-level cache of the kernels
 // behind it, attention above all: while blocks follow one another it stays as this kernel had it.
-constexpr int kMostShared = 162 * 1024;
+constexpr int kMostShared = 162 * 1024 + 512;
 
-// kM: columns of a product, at least x's rows. kTiles: of a warpgroup.
-template <int kM, int kTiles>
+// Rows of W of a cluster whose sums an update has room for.
+constexpr int kShortUpdate = kGroups * kTileRows, kLongUpdate = 192;
+
+// kM: columns of a product, at least x's rows. kTiles: of a warpgroup. kHasUpdate: what adapters
+// add to the tokens that a block finishes has a place of its own.
+template <int kM, int kTiles, bool kHasUpdate>
 struct Shape {
   static constexpr int kSums = kM / 2;             // of a lane and tile
   static constexpr int kShare = kSums / kCluster;  // of them that a block finishes
   static constexpr int kXBytes = kM * kStageK * 2;
   static constexpr int kIncomingBytes = kGroups * kTiles * kShare * 128 * 4;
+  static constexpr int kUpdatePitch = (kTiles == 1 ? kShortUpdate : kLongUpdate) + 4;  // floats
+  static constexpr int kUpdateFloats = kM / kCluster * kUpdatePitch;
+  static constexpr int kUpdateBytes =
+      kHasUpdate ? kUpdateFloats * 4 + static_cast<int>(sizeof(ColumnRoom<kM / kCluster>)) : 0;
   // x comes from the second-level cache; where a block has one tile or two, it takes a piece of x
   // for each one or two of W.
-  static constexpr int kXSlots = kTiles == 1 ? 4 : 2;
+  static constexpr int kXSlots = kTiles == 1 ? (kHasUpdate ? 3 : 4) : 2;
   static constexpr int kSlots =
-      (kMostShared - 1024 - kIncomingBytes - kXSlots * kXBytes) / kPieceBytes;
+      (kMostShared - 1024 - kIncomingBytes - kUpdateBytes - kXSlots * kXBytes) / kPieceBytes;
   static constexpr int kSharedBytes =
-      1024 + kSlots * kPieceBytes + kXSlots * kXBytes + kIncomingBytes;
+      1024 + kSlots * kPieceBytes + kXSlots * kXBytes + kIncomingBytes + kUpdateBytes;
   static_assert(kShare % 4 == 0);
   // A warpgroup's next piece is never a whole ring away.
   static_assert(kSlots > kGroups * kTiles);
@@ -62,6 +74,7 @@ struct Barriers {
   uint64_t full[kSlots], empty[kSlots], x_full[kXSlots], x_empty[kXSlots];
   // Of each warpgroup: the other block's sums are there; those sent there were read.
   uint64_t sums_full[kGroups], sums_free[kGroups];
+  uint64_t update_full;
 };
 
 // A place in a ring and the parity of its phase.
@@ -79,9 +92,10 @@ struct Place {
   }
 };
 
-template <typename T, int kM, int kTiles>
-__global__ void __launch_bounds__(kThreads, 1) gemm_wgmma_kernel(const GemmParams params) {
-  using S = Shape<kM, kTiles>;
+template <typename T, int kM, int kTiles, typename Update>
+__global__ void __launch_bounds__(kThreads<Update>, 1)
+    gemm_wgmma_kernel(const GemmParams params, const __grid_constant__ Update update) {
+  using S = Shape<kM, kTiles, Update::kIsSome>;
   constexpr int kSums = S::kSums, kShare = S::kShare, kXBytes = S::kXBytes;
   allow_next();
   extern __shared__ uint8_t shared[];
@@ -89,6 +103,8 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_wgmma_kernel(const GemmParam
   const uint32_t ring = (shared_address(shared) + 1023) / 1024 * 1024;
   const uint32_t x_ring = ring + static_cast<uint32_t>(S::kSlots * kPieceBytes);
   const uint32_t incoming = x_ring + static_cast<uint32_t>(S::kXSlots * kXBytes);
+  auto* const updates = reinterpret_cast<float*>(
+      shared + (incoming + S::kIncomingBytes - shared_address(shared)));  // [kM / 2, kUpdatePitch]
 
   const int32_t warp = __shfl_sync(0xffffffffu, static_cast<int32_t>(threadIdx.x) / 32, 0);
   const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
@@ -106,6 +122,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_wgmma_kernel(const GemmParam
       barrier_init(shared_address(&barriers.sums_full[i]), 128);
       barrier_init(shared_address(&barriers.sums_free[i]), 128);
     }
+    barrier_init(shared_address(&barriers.update_full), kUpdateWarps);
   }
   __syncthreads();
   cluster_arrive_together();
@@ -125,6 +142,24 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_wgmma_kernel(const GemmParam
     return blocks * pass / passes * kBlockRows;
   };
   const int64_t first_row = first_block * kBlockRows;
+
+  if constexpr (Update::kIsSome) {
+    if (warp >= 4 * kGroups + 1 + kWeightWarps) {
+      // ---- what adapters add to the tokens that this block finishes
+      const int32_t first_token = rank * (kM / kCluster);
+      const int32_t tokens = min(static_cast<int32_t>(params.m) - first_token, kM / kCluster);
+      if (tokens > 0) {
+        ColumnUpdates<T, kM / kCluster, kUpdateWarps, 1>(
+            update, *reinterpret_cast<ColumnRoom<kM / kCluster>*>(updates + S::kUpdateFloats),
+            static_cast<int32_t>(first_row), blocks * kBlockRows, first_token, tokens,
+            warp - (4 * kGroups + 1 + kWeightWarps), updates, S::kUpdatePitch);
+      }
+      __syncwarp();
+      if (lane == 0) barrier_arrive(shared_address(&barriers.update_full));
+      cluster_wait_together();
+      return;
+    }
+  }
 
   if (warp >= 4 * kGroups + 1) {
     // ---- W, two rows of eight a copy
@@ -275,6 +310,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_wgmma_kernel(const GemmParam
     }
     tell_other(sums_full);
     barrier_wait_for_cluster(sums_full, static_cast<uint32_t>(pass) & 1);
+    if constexpr (Update::kIsSome) barrier_wait(shared_address(&barriers.update_full), 0);
 #pragma unroll
     for (int32_t t = 0; t < kTiles; ++t) {
       const int32_t tile = kGroups * t + group;
@@ -290,31 +326,23 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_wgmma_kernel(const GemmParam
                      : "r"(incoming_of(t, i / 4) + static_cast<uint32_t>(i % 4 * 4)));
         const float bias = params.bias && row < end ? params.bias[first_row + row] : 0;
 #pragma unroll
-        for (int e = 0; e < 2; ++e) value[e] = own[t][i + e] + theirs[e] + bias;
+        for (int e = 0; e < 2; ++e) {
+          value[e] = own[t][i + e] + theirs[e] + bias;
+          if constexpr (Update::kIsSome)
+            value[e] += updates[(i / 4 * 8 + 2 * c + e) * S::kUpdatePitch + row];
+        }
         // Rows g and g + 1 of a token lie side by side: of each pair of lanes the first takes both
         // rows of the first token, the second those of the second.
         const bool is_second = g & 1;
         const float got = __shfl_xor_sync(0xffffffffu, is_second ? value[0] : value[1], 4);
-        float low = is_second ? got : value[0], high = is_second ? value[1] : got;
+        const float low = is_second ? got : value[0], high = is_second ? value[1] : got;
         const int32_t token = idx / 4 * 8 + 2 * c + is_second;
         if (token >= params.m || row >= end) continue;
         const int64_t at = token * params.y_stride + first_row + row - is_second;
         if (params.y_dtype == DType::kF32) {
-          auto* const y = reinterpret_cast<float2*>(static_cast<float*>(params.y) + at);
-          if (params.adds_to_y) {
-            const float2 there = __ldcg(y);
-            low += there.x;
-            high += there.y;
-          }
-          *y = {low, high};
+          *reinterpret_cast<float2*>(static_cast<float*>(params.y) + at) = {low, high};
         } else {
-          auto* const y = reinterpret_cast<uint32_t*>(static_cast<T*>(params.y) + at);
-          if (params.adds_to_y) {
-            const uint32_t there = __ldcg(y);
-            low += low_of<T>(there);
-            high += high_of<T>(there);
-          }
-          *y = pack2<T>(low, high);
+          *reinterpret_cast<uint32_t*>(static_cast<T*>(params.y) + at) = pack2<T>(low, high);
         }
       }
     }
@@ -322,20 +350,48 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_wgmma_kernel(const GemmParam
   }
 }
 
+template <typename T, int kM, int kTiles, typename Update>
+int32_t run(void* stream, const GemmParams& params, int64_t clusters, const Update& update) {
+  constexpr size_t kSharedBytes = Shape<kM, kTiles, Update::kIsSome>::kSharedBytes;
+  const auto kernel = gemm_wgmma_kernel<T, kM, kTiles, Update>;
+  if (const int32_t status = allow_shared(kernel, kSharedBytes)) return status;
+  return launch(stream, kernel, dim3(static_cast<unsigned>(clusters * kCluster)),
+                dim3(kThreads<Update>), kSharedBytes, kCluster, params, update);
+}
+
 template <typename T, int kM, int kTiles>
 int32_t run(void* stream, const GemmParams& params, int64_t clusters) {
-  constexpr size_t kSharedBytes = Shape<kM, kTiles>::kSharedBytes;
-  const auto kernel = gemm_wgmma_kernel<T, kM, kTiles>;
-  if (const int32_t status = allow_shared(kernel, kSharedBytes)) return status;
-  return launch(stream, kernel, dim3(static_cast<unsigned>(clusters * kCluster)), dim3(kThreads),
-                kSharedBytes, kCluster, params);
+  return run<T, kM, kTiles>(stream, params, clusters, NoUpdate{});
+}
+
+int64_t clusters_of(void* stream, const GemmParams& params) {
+  return std::min<int64_t>(params.n / kBlockRows, device_of(stream).sm_count / kCluster);
+}
+int64_t rows_of_cluster(void* stream, const GemmParams& params) {
+  return ceil_div(params.n / kBlockRows, clusters_of(stream, params)) * kBlockRows;
+}
+
+// Tiles of a warpgroup that leave room for an update's sums.
+constexpr int kUpdateTiles = 2;
+
+template <typename T>
+int32_t run_updated(void* stream, const GemmParams& params) {
+  const int64_t clusters = clusters_of(stream, params);
+  const bool is_short = rows_of_cluster(stream, params) <= kGroups * kTileRows;
+  const ColumnUpdate update = {*params.update, parts_of_rows(stream, *params.update)};
+  if (params.m <= 16) {
+    return is_short ? run<T, 16, 1>(stream, params, clusters, update)
+                    : run<T, 16, kUpdateTiles>(stream, params, clusters, update);
+  }
+  return is_short ? run<T, 32, 1>(stream, params, clusters, update)
+                  : run<T, 32, kUpdateTiles>(stream, params, clusters, update);
 }
 
 template <typename T>
 int32_t run_rows(void* stream, const GemmParams& params) {
-  const int64_t blocks = params.n / kBlockRows;
-  const int64_t clusters = std::min<int64_t>(blocks, device_of(stream).sm_count / kCluster);
-  const bool is_short = ceil_div(blocks, clusters) * kBlockRows <= kGroups * kTileRows;
+  if (params.update) return run_updated<T>(stream, params);
+  const int64_t clusters = clusters_of(stream, params);
+  const bool is_short = rows_of_cluster(stream, params) <= kGroups * kTileRows;
   if (params.m <= 16) {
     return is_short ? run<T, 16, 1>(stream, params, clusters)
                     : run<T, 16, 3>(stream, params, clusters);
@@ -354,6 +410,10 @@ bool can_gemm_wgmma(const GemmParams& params) {
   for (const void* pointer : {params.x, params.w, static_cast<const void*>(params.y)})
     if (reinterpret_cast<uintptr_t>(pointer) % 16 != 0) return false;
   return true;
+}
+
+bool takes_update_wgmma(void* stream, const GemmParams& params) {
+  return is_column_update(params) && rows_of_cluster(stream, params) <= kLongUpdate;
 }
 
 int32_t gemm_wgmma(void* stream, const GemmParams& params) {

@@ -30,8 +30,7 @@ inline bool is_column_update(const GemmParams& params) {
          update->batch.max_lora_rank > 0 && update->batch.max_lora_rank <= kMostColumnRanks &&
          update->batch.num_tokens == params.m && update->page_dtype != DType::kF32 &&
          update->page_dtype == params.weight_dtype && params.y_dtype == params.weight_dtype &&
-         update->y == params.y && update->y_stride == params.y_stride && !params.adds_to_y &&
-         is_vectorisable(*update);
+         update->y == params.y && update->y_stride == params.y_stride && is_vectorisable(*update);
 }
 
 // Shared memory of kWarps warps for kTokens rows.
@@ -120,7 +119,16 @@ class ColumnUpdates {
                                                              : load_unaligned(from);
   }
   __device__ __forceinline__ const T* row_of(const LoraRowHead& head, uint32_t r) const {
-    return run_of_head<T>(head, p_.batch, p_.slice, p_.page_bytes, row_elems_).template row<T>(r);
+    const auto in_first = static_cast<uint32_t>(head.rows_in_first);
+    if (r < in_first) return static_cast<const T*>(head.first) + r * row_elems_;
+    const uint32_t rows_a_page = static_cast<uint32_t>(p_.page_bytes) / sizeof(T) / row_elems_;
+    uint32_t rest = r - in_first;
+    if (rest < rows_a_page) return static_cast<const T*>(head.second) + rest * row_elems_;
+    const uint32_t passed = rest / rows_a_page;
+    rest -= passed * rows_a_page;
+    return reinterpret_cast<const T*>(p_.slice + __ldg(p_.batch.pages + head.page + 1 + passed) *
+                                                     p_.page_bytes) +
+           rest * row_elems_;
   }
 
   // t of all rows, by all warps.

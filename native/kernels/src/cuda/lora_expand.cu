@@ -19,12 +19,12 @@ struct Operands {
 };
 
 // Addresses of rows [r0, r0 + kRanks) of B, null from lora_rank on. A barrier makes them known.
-template <typename T, int kRanks, typename Run>
-__device__ __forceinline__ void find_rows(const T* (&rows)[kRanks], const Run& run, int32_t r0,
+template <typename T, int kRanks>
+__device__ __forceinline__ void find_rows(const T* (&rows)[kRanks], const LoraRun& run, int32_t r0,
                                           int32_t lora_rank) {
   const int32_t r = static_cast<int32_t>(threadIdx.x);
   if (r < kRanks)
-    rows[r] = r0 + r < lora_rank ? run.template row<T>(static_cast<uint32_t>(r0 + r)) : nullptr;
+    rows[r] = r0 + r < lora_rank ? run.row<T>(static_cast<uint32_t>(r0 + r)) : nullptr;
 }
 
 // Asks for those rows; rows that are null and columns past out_dim are zero.
@@ -199,14 +199,12 @@ __device__ __forceinline__ void store_y(const Pieces& y, T* to, int64_t y_stride
 // Cost       B once a unit, y read and written once, t once a block (from cache)
 // Grid       (columns of all fused modules one after another, units or a share of them)
 // One entry of at most kChunks * 16 ranks keeps B in registers over the unit's tiles; others read
-// it for each. kIsFound (of single tiles): by the rows' heads; a row is a unit, and empty unless
-// one begins with it.
-template <typename T, int kWarps, int kBlocks, int kChunks, int kTiles, bool kIsFound>
+// it for each.
+template <typename T, int kWarps, int kBlocks, int kChunks, int kTiles>
 __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
                                                : kChunks * kBlocks == 4 ? 3
                                                                         : 4)
     lora_expand_kernel(const __grid_constant__ LoraExpandParams p, int32_t parts, int32_t units) {
-  static_assert(!kIsFound || kTiles == 1);
   constexpr int kThreads = 32 * kWarps;
   constexpr int kRanks = kChunks * 16;
   constexpr int kColumns = kBlocks * 64 * kWarps;
@@ -237,14 +235,7 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
   bool is_simple = false;
 #pragma unroll 1
   for (int32_t unit_idx = first_unit; unit_idx < end_unit; unit_idx += step) {
-    LoraRowHead found;
-    LoraUnit unit;
-    if constexpr (kIsFound) {
-      found = load_row_head(p.batch.b_heads, p.batch, p.layer_idx, p.module_idx[fused], unit_idx);
-      unit = unit_of_head(found, unit_idx, kTileTokens);
-    } else {
-      unit = find_unit(p.batch, unit_idx, kTiles * kTileTokens);
-    }
+    const LoraUnit unit = find_unit(p.batch, unit_idx, kTiles * kTileTokens);
     if (unit.count == 0 || unit.entry_begin == unit.entry_end) continue;
     T* const y =
         static_cast<T*>(p.y) + (unit.begin + unit.first) * p.y_stride + p.column_offset[fused];
@@ -269,7 +260,13 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
       return p.t + entry.t_offset +
              (static_cast<int64_t>(fused) * unit.rows + unit.first + first) * entry.t_stride;
     };
-    const auto keep_simple = [&](const auto& run) {
+    const bool is_kept = kTiles > 1 && unit.entry_begin == kept;
+    if (!is_kept) {
+      LoraRun run;
+      entry = p.batch.entries[unit.entry_begin];
+      const ModuleHead head = head_and_run(run);
+      lora_rank = head.lora_rank;
+      factor = entry.weight * head.scale;
       is_simple = unit.entry_end - unit.entry_begin == 1 && lora_rank <= kRanks;
       kept = is_simple ? unit.entry_begin : -1;
       if (is_simple && lora_rank > 0) {
@@ -279,21 +276,6 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8              ? 2
       } else {
         b = Operands<T, kBlocks, kChunks>{};  // frees its registers
       }
-    };
-    const bool is_kept = kTiles > 1 && unit.entry_begin == kept;
-    if constexpr (kIsFound) {
-      entry.t_offset = found.t_offset;
-      entry.t_stride = found.t_stride;
-      lora_rank = found.lora_rank;
-      factor = found.factor;
-      keep_simple(run_of_head<T>(found, p.batch, p.slice, p.page_bytes, out_dim));
-    } else if (!is_kept) {
-      LoraRun run;
-      entry = p.batch.entries[unit.entry_begin];
-      const ModuleHead head = head_and_run(run);
-      lora_rank = head.lora_rank;
-      factor = entry.weight * head.scale;
-      keep_simple(run);
     }
 
     if (is_simple) {
@@ -371,20 +353,15 @@ int32_t launch_tiles(void* stream, const LoraExpandParams& params, const LoraSpl
   int64_t tiles = 0;
   for (int32_t j = 0; j < params.num_fused; ++j)
     tiles += ceil_div(params.out_dim[j], kWarps * kBlocks * 64);
-  const bool is_found = kTiles == 1 && params.batch.b_heads;
-  const int64_t units =
-      is_found ? params.batch.num_tokens : num_units(params.batch, kTiles * kTileTokens);
+  const int64_t units = num_units(params.batch, kTiles * kTileTokens);
   // As many blocks as the card holds, or twice that where they end at different times.
   const int32_t blocks_an_sm = kTiles == 1 ? 8 : kChunks == 4 ? 3 : 4;
   unsigned at_once = units_at_once(stream, units, tiles, blocks_an_sm);
   // Neighbours in one block take twice the time of one, and of few units many have nothing to do.
   if (kTiles > 1 && units <= int64_t{2} * at_once) at_once = static_cast<unsigned>(units);
   const dim3 grid(static_cast<unsigned>(tiles), at_once);
-  const auto kernel = is_found
-                          ? lora_expand_kernel<T, kWarps, kBlocks, kChunks, kTiles, kTiles == 1>
-                          : lora_expand_kernel<T, kWarps, kBlocks, kChunks, kTiles, false>;
-  return launch(stream, kernel, grid, dim3(32 * kWarps), 0, params, split.written(),
-                static_cast<int32_t>(units));
+  return launch(stream, lora_expand_kernel<T, kWarps, kBlocks, kChunks, kTiles>, grid,
+                dim3(32 * kWarps), 0, params, split.written(), static_cast<int32_t>(units));
 }
 
 template <typename T>

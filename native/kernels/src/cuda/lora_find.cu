@@ -40,8 +40,7 @@ __global__ void __launch_bounds__(kThreads)
 
 int32_t lora_find_rows(void* stream, const LoraFindParams* params) {
   const LoraBatch& batch = params->batch;
-  if (batch.num_tokens > kMostFoundRows || batch.num_modules > kMostFoundModules)
-    return kUnsupported;
+  if (batch.num_modules > kMostFoundModules) return kUnsupported;
   if (batch.num_segments == 0 || batch.num_tokens == 0) return kOk;
   Dimensions dims{};
   for (int32_t j = 0; j < batch.num_modules; ++j) {

@@ -51,22 +51,8 @@ __device__ __forceinline__ uint4 load_x(const T* row, int32_t at, int32_t k_end)
   return *reinterpret_cast<const uint4*>(row + at);
 }
 
-// The blocks that clear what expand adds to: those that come first, whether they have work or not.
-constexpr int32_t kClearingBlocks = 256;
-
-__device__ __forceinline__ void clear_share(const LoraShrinkParams& p) {
-  const auto blocks = static_cast<int32_t>(gridDim.x * gridDim.y * gridDim.z);
-  const auto block =
-      static_cast<int32_t>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
-  if (p.cleared_bytes == 0 || block >= kClearingBlocks) return;
-  wait_for_inputs();
-  const int64_t stride = int64_t{min(blocks, kClearingBlocks)} * blockDim.x;
-  for (int64_t i = int64_t{block} * blockDim.x + threadIdx.x; i < p.cleared_bytes / 16; i += stride)
-    static_cast<uint4*>(p.cleared)[i] = make_uint4(0, 0, 0, 0);
-}
-
 // Semantics  t[part, e, j, i, r] = sum of x . A over the part's elements, for 16 rows i and
-//            kRankTiles * 8 ranks r; zeros in `cleared`
+//            kRankTiles * 8 ranks r
 // Cost       A once a 16-row tile of a segment, x once a fused module and rank group
 // Grid       (parts, fused modules * rank groups, units of 16 tokens or a share of them)
 // kIsFound: by the rows' heads; a row is a unit, and empty unless one begins with it.
@@ -124,7 +110,7 @@ __global__ void __launch_bounds__(32 * kWarps, 4)
 #pragma unroll
         for (int n = 0; n < kRankTiles; ++n) {
           const int32_t r = n * 8 + group;
-          rows[n] = r < ranks ? run.template row<T>(static_cast<uint32_t>(r0 + r)) : nullptr;
+          rows[n] = r < ranks ? run.row(static_cast<uint32_t>(r0 + r)) : nullptr;
         }
         t_stride = found.t_stride;
         t = p.t + blockIdx.x * p.t_stride + found.t_offset +
@@ -213,13 +199,6 @@ __global__ void __launch_bounds__(32 * kWarps, 4)
       __syncthreads();  // the sums are read before the next turn writes its own
     }
   }
-  clear_share(p);
-  leave_idle();
-}
-
-__global__ void clear_kernel(const __grid_constant__ LoraShrinkParams p) {
-  allow_next();
-  clear_share(p);
   leave_idle();
 }
 
@@ -416,13 +395,6 @@ bool is_vectorisable(const LoraShrinkParams& params) {
          reinterpret_cast<uintptr_t>(params.slice) % 16 == 0;
 }
 
-// Whether the kernel of few tokens takes it all.
-bool is_rows(const LoraShrinkParams& params) {
-  const LoraBatch& batch = params.batch;
-  return params.page_dtype != DType::kF32 && is_vectorisable(params) && !is_prefill(batch) &&
-         !has_pieces(batch, params.page_dtype, params.num_fused);
-}
-
 }  // namespace
 
 // Of any batch; split_of may take fewer. A large batch, too, may have few rows in long segments.
@@ -430,16 +402,6 @@ int32_t lora_partials(int64_t) { return kMostParts; }
 
 int32_t lora_shrink(void* stream, const LoraShrinkParams* params) {
   const LoraBatch& batch = params->batch;
-  const bool clears_itself = batch.num_segments > 0 && is_rows(*params);
-  if (params->cleared_bytes > 0 && !clears_itself) {
-    if (const int32_t status =
-            launch(stream, clear_kernel, dim3(kClearingBlocks), dim3(128), 0, *params);
-        status != kOk)
-      return status;
-    LoraShrinkParams rest = *params;
-    rest.cleared_bytes = 0;
-    return lora_shrink(stream, &rest);
-  }
   if (batch.num_segments == 0) return kOk;
   if (!is_lora_runnable(batch, params->activation_dtype, params->page_dtype)) return kUnsupported;
   if (has_pieces(batch, params->page_dtype, params->num_fused)) {

@@ -133,29 +133,23 @@ class ForwardPass {
   const Matrix& head_matrix() const;
   // y = x W^T of the rows alone: without adapters.
   void multiply(void* stream, model::MatrixKind kind, int32_t layer_idx, RowRange rows,
-                const void* x, int64_t x_stride, void* y, bool adds_to_y = false,
+                const void* x, int64_t x_stride, void* y,
                 const kernels::LoraExpandParams* update = nullptr);
-  // y = x W^T and each segment's adapters, these on top or, of short prompts, first.
+  // y = x W^T and each segment's adapters.
   void linear(void* stream, const batch::Batch& batch, model::MatrixKind kind, int32_t layer_idx,
               const void* x, int64_t x_stride, void* y);
   bool is_adapted(const batch::Batch& batch, model::MatrixKind kind) const;
-  bool updates_come_first(const batch::Batch& batch, int64_t width) const;
   // Whether the step has its rows' A and B looked up before all else: one of few rows.
   bool rows_are_found(const batch::Batch& batch) const;
+  bool matmuls_take_updates(const batch::Batch& batch) const;
   void make_heads();
   void lora_find(void* stream, const batch::Batch& batch);
   kernels::LoraBatch lora_batch(const batch::Batch& batch, const LoraGroup& group) const;
-  // What becomes zeros before expand adds to it.
-  struct Cleared {
-    void* begin = nullptr;
-    int64_t bytes = 0;
-  };
   // The intermediate that expand reads: this rank's, or all ranks' where they share it out.
   void lora_intermediate(void* stream, const batch::Batch& batch, model::MatrixKind kind,
-                         int32_t layer_idx, const void* x, int64_t x_stride,
-                         const Cleared& cleared);
+                         int32_t layer_idx, const void* x, int64_t x_stride);
   void lora_shrink(void* stream, const batch::Batch& batch, const LoraGroup& group,
-                   int32_t layer_idx, const void* x, int64_t x_stride, const Cleared& cleared);
+                   int32_t layer_idx, const void* x, int64_t x_stride);
   // Gives every rank the whole intermediate that its expand reads.
   void lora_exchange(void* stream, const batch::Batch& batch, model::MatrixKind kind,
                      int32_t layer_idx);

@@ -51,7 +51,7 @@ struct NormParams {
   DType residual_dtype = DType::kF32;  // fp32, or activation_dtype
 };
 
-// Semantics  y[m, n] = sum_k x[m, k] * W[n, k] (+ bias[n]) (+ y[m, n])      accumulated in fp32
+// Semantics  y[m, n] = sum_k x[m, k] * W[n, k] (+ bias[n])      accumulated in fp32
 // With a bf16 W the host rounds x to bf16 first. Row m of y depends on row m of x only.
 struct GemmParams {
   const void* x;  // [M, K], row stride x_stride elements
@@ -67,8 +67,6 @@ struct GemmParams {
   int64_t y_stride;
   void* workspace;              // gemm_workspace_bytes(weight_dtype, M, K)
   DType y_dtype = DType::kF32;  // fp32 (logits), or activation_dtype
-  // What y holds is part of the sum, which is rounded once. Where most_adding_rows says so.
-  bool adds_to_y = false;
   // The adapters' part of the sum, its y this one: of few rows it goes in before the sum is
   // rounded, else by an expand after. Where takes_updates says so. Null: none.
   const LoraExpandParams* update = nullptr;

@@ -87,19 +87,17 @@ struct KernelApi {
   // Null: there is but one way.
   int32_t (*gemm_tune)(void* stream, const GemmTuneParams* params) = nullptr;
 
-  // ---- updates before the base
-
-  // Of up to so many rows adapters' updates may come first, into a y that the shrink clears, and
-  // gemm adds to it (adds_to_y): the sum is rounded once. 0: neither can.
-  int64_t most_adding_rows = 0;
-
   // ---- updates within the base's product
 
-  // Whether gemm takes an `update`, in place of an expand after it.
+  // Whether gemm takes an `update`, in place of an expand after it. A decode step of more than
+  // most_updated_decode_rows is faster with the expand.
   bool takes_updates = false;
-  // Looks up the rows of a step of at most most_found_rows tokens and kMostFoundModules modules.
+  int32_t most_updated_decode_rows = 0;
+  // Looks up the rows of a step of at most kMostFoundModules modules, which is worth it up to
+  // most_found_rows tokens, most_found_decode_rows where no row has more than one. Null: none is.
   int32_t (*lora_find_rows)(void* stream, const LoraFindParams* params) = nullptr;
   int32_t most_found_rows = 0;
+  int32_t most_found_decode_rows = 0;
 };
 
 // The host backend's table, for the best instruction set of this machine ("generic", "avx2",

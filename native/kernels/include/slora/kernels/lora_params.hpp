@@ -48,10 +48,6 @@ struct LoraShrinkParams {
   // With lora_partials(num_tokens) > 1 a backend may write that many partial sums, `t_stride`
   // floats apart, which its own expand adds up in order.
   int64_t t_stride = 0;
-  // Zeros when this ends: the y that expand adds to, where it comes before the base
-  // (most_adding_rows). 16-byte aligned, a multiple of 16 bytes.
-  void* cleared = nullptr;
-  int64_t cleared_bytes = 0;
 };
 
 // MBGMV / MBGMM, second half.
