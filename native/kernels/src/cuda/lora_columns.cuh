@@ -119,16 +119,7 @@ class ColumnUpdates {
                                                              : load_unaligned(from);
   }
   __device__ __forceinline__ const T* row_of(const LoraRowHead& head, uint32_t r) const {
-    const auto in_first = static_cast<uint32_t>(head.rows_in_first);
-    if (r < in_first) return static_cast<const T*>(head.first) + r * row_elems_;
-    const uint32_t rows_a_page = static_cast<uint32_t>(p_.page_bytes) / sizeof(T) / row_elems_;
-    uint32_t rest = r - in_first;
-    if (rest < rows_a_page) return static_cast<const T*>(head.second) + rest * row_elems_;
-    const uint32_t passed = rest / rows_a_page;
-    rest -= passed * rows_a_page;
-    return reinterpret_cast<const T*>(p_.slice + __ldg(p_.batch.pages + head.page + 1 + passed) *
-                                                     p_.page_bytes) +
-           rest * row_elems_;
+    return run_of_head<T>(head, p_.batch, p_.slice, p_.page_bytes, row_elems_).row(r);
   }
 
   // t of all rows, by all warps.

@@ -179,6 +179,7 @@ __device__ __forceinline__ LoraRun make_run(const uint8_t* slice, int64_t page_b
 template <typename T>
 struct FoundRun {
   const T* first;
+  const T* second;
   const int32_t* next_pages;
   const uint8_t* slice;
   int64_t page_bytes;
@@ -189,6 +190,7 @@ struct FoundRun {
     if (row_idx < rows_in_first) return first + row_idx * row_elems;
     const uint32_t rows_a_page = static_cast<uint32_t>(page_bytes) / sizeof(T) / row_elems;
     const uint32_t rest = row_idx - rows_in_first;
+    if (rest < rows_a_page) return second + rest * row_elems;
     const uint32_t passed = rest / rows_a_page;
     return reinterpret_cast<const T*>(slice + __ldg(next_pages + passed) * page_bytes) +
            (rest - passed * rows_a_page) * row_elems;
@@ -236,6 +238,7 @@ __device__ __forceinline__ FoundRun<T> run_of_head(const LoraRowHead& head, cons
                                                    const uint8_t* slice, int64_t page_bytes,
                                                    int64_t row_elems) {
   return {static_cast<const T*>(head.first),
+          static_cast<const T*>(head.second),
           batch.pages + head.page + 1,
           slice,
           page_bytes,
