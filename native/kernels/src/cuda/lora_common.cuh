@@ -82,6 +82,19 @@ struct LoraUnit {
   int32_t entry_end;
 };
 
+// Zeros before the first.
+struct LoraSegment {
+  int32_t begin;
+  int32_t end;
+  int32_t entry_begin;
+  int32_t entry_end;
+};
+__device__ __forceinline__ LoraSegment load_segment(const LoraBatch& batch, int32_t g) {
+  if (g < 0) return {0, 0, 0, 0};
+  return {__ldg(batch.segment_begin + g), __ldg(batch.segment_end + g),
+          __ldg(batch.entry_offsets + g), __ldg(batch.entry_offsets + g + 1)};
+}
+
 // The unit of `tile` tokens that begins with a row, if one does.
 __device__ __forceinline__ LoraUnit unit_of_head(const LoraRowHead& head, int32_t token,
                                                  int32_t tile) {
@@ -97,13 +110,7 @@ __device__ __forceinline__ LoraUnit find_unit(const LoraBatch& batch, int32_t un
   // Segment g's units begin at g or later, and rarely much later.
   for (int32_t top = min(unit_idx, batch.num_segments - 1); top >= 0; top -= 32) {
     const int32_t g = top - lane;
-    int32_t begin = 0, end = 0, entry_begin = 0, entry_end = 0;
-    if (g >= 0) {
-      begin = __ldg(batch.segment_begin + g);
-      end = __ldg(batch.segment_end + g);
-      entry_begin = __ldg(batch.entry_offsets + g);
-      entry_end = __ldg(batch.entry_offsets + g + 1);
-    }
+    const auto [begin, end, entry_begin, entry_end] = load_segment(batch, g);
     const int32_t first = (unit_idx - (begin / tile + g)) * tile;
     const unsigned found = __ballot_sync(
         0xffffffffu, first >= 0 && first < end - begin && end - begin >= batch.min_segment_tokens);

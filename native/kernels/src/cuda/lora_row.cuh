@@ -20,13 +20,7 @@ __device__ __forceinline__ LoraRow find_row(const LoraBatch& batch, int32_t toke
   // Segment g begins at token g or later, and rarely much later.
   for (int32_t top = min(token, batch.num_segments - 1); top >= 0; top -= 32) {
     const int32_t g = top - lane;
-    int32_t begin = 0, end = 0, entry_begin = 0, entry_end = 0;
-    if (g >= 0) {
-      begin = __ldg(batch.segment_begin + g);
-      end = __ldg(batch.segment_end + g);
-      entry_begin = __ldg(batch.entry_offsets + g);
-      entry_end = __ldg(batch.entry_offsets + g + 1);
-    }
+    const auto [begin, end, entry_begin, entry_end] = load_segment(batch, g);
     const unsigned found = __ballot_sync(0xffffffffu, begin <= token && token < end);
     if (found == 0) continue;
     const int32_t owner = __ffs(static_cast<int>(found)) - 1;
