@@ -4,7 +4,8 @@
 // on the stream still runs. So every kernel here calls wait_for_inputs() in every thread (or has a
 // thread wait for one that did) before it reads or writes anything that a kernel of the stream may
 // have written or may still read; before that call it may only touch constants: weights, adapter
-// pages, the batch's tables (each is written by copies, which later kernels wait for in full).
+// pages, the batch's tables (each is written by copies, which later kernels wait for in full) and
+// rows' heads (lora_find.cu lets no kernel begin before it has ended).
 // allow_next() comes first of all: the kernel after this one may then take what room is left on the
 // chip, fetch its constants and wait.
 #pragma once
