@@ -31,8 +31,8 @@ kernels::LoraBatch ForwardPass::lora_batch(const batch::Batch& batch,
                                            const LoraGroup& group) const {
   kernels::LoraBatch lora = batch.lora;
   if (rows_are_found(batch)) {
-    lora.a_heads = reinterpret_cast<const kernels::LoraRowHead*>(a_heads_.data());
-    lora.b_heads = reinterpret_cast<const kernels::LoraRowHead*>(b_heads_.data());
+    lora.a_heads = a_heads_.as<kernels::LoraRowHead>();
+    lora.b_heads = b_heads_.as<kernels::LoraRowHead>();
   }
   // What ranks exchange is laid out by segments.
   if (!group.fits_pieces || parallel_.exchanges_lora())
@@ -84,8 +84,8 @@ void ForwardPass::lora_find(void* stream, const batch::Batch& batch) {
   params.slice = arena_.slice(0);
   params.slice_bytes = arena_.geometry().slice_bytes();
   params.page_bytes = arena_.geometry().page_bytes;
-  params.a_heads = reinterpret_cast<kernels::LoraRowHead*>(a_heads_.data());
-  params.b_heads = reinterpret_cast<kernels::LoraRowHead*>(b_heads_.data());
+  params.a_heads = a_heads_.as<kernels::LoraRowHead>();
+  params.b_heads = b_heads_.as<kernels::LoraRowHead>();
   expect_launched(backend_.kernels->lora_find_rows(stream, &params), "lora_find_rows");
 }
 

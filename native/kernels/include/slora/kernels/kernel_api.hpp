@@ -26,7 +26,7 @@ namespace slora::kernels {
 
 inline constexpr uint32_t kKernelApiVersion = 9;
 
-inline constexpr int32_t kMostFoundModules = 8;
+inline constexpr int32_t kMostFoundModules = 8;  // a layer, that lora_find_rows takes
 
 struct KernelApi {
   uint32_t struct_size;
